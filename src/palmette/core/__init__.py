@@ -1,0 +1,1 @@
+"""The ground under the three pillars: values and protocols, standard library and numpy only."""

@@ -1,0 +1,133 @@
+"""The one exception tree. Every message quotes the offending value and says what to do.
+
+    PalmetteError                     exit code 1
+    ├── UsageError                    exit code 2: the caller asked for something that cannot be
+    │   ├── UnknownName               a model, strategy, view, parameter or dialect that is not in its table
+    │   │   └── UnknownModel
+    │   ├── BadParameter              a known parameter with a value out of its range
+    │   ├── EmptyPrompt               nothing to continue
+    │   └── PromptTooLong             more tokens than the context holds
+    ├── MissingExtra                  an optional dependency is not installed
+    ├── Unsupported                   this engine cannot give what was asked of it
+    ├── EmptySupport                  no token may follow a prefix
+    └── ModelError                    a model cannot be loaded or run
+        ├── ModelNotFound             no such folder, repository or cached snapshot
+        ├── UnsafeCheckpoint          pickled weights or remote code
+        ├── CorruptCheckpoint         a file that contradicts itself
+        ├── ConfigMismatch            config.json and the weights disagree
+        └── UnsupportedArchitecture   an architecture that no engine runs correctly
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadParameter",
+    "ConfigMismatch",
+    "CorruptCheckpoint",
+    "EmptyPrompt",
+    "EmptySupport",
+    "MissingExtra",
+    "ModelError",
+    "ModelNotFound",
+    "PalmetteError",
+    "PromptTooLong",
+    "UnknownModel",
+    "UnknownName",
+    "UnsafeCheckpoint",
+    "Unsupported",
+    "UnsupportedArchitecture",
+    "UsageError",
+    "near_miss",
+]
+
+
+class PalmetteError(Exception):
+    """The root of every error that Palmette raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(PalmetteError):
+    """The request itself is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that its table does not hold.
+
+    >>> raise UnknownName("strategy", "baem", ["beam", "greedy"])
+    Traceback (most recent call last):
+    ...
+    palmette.core.errors.UnknownName: no strategy 'baem'. Did you mean 'beam'? Known: beam, greedy.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = list(known)
+        listed = f" Known: {', '.join(names)}." if names else ""
+        super().__init__(f"no {kind} {name!r}.{near_miss(name, names)}{hint or listed}")
+        self.name = name
+
+
+class UnknownModel(UnknownName):
+    """A model reference whose scheme or name is not known."""
+
+
+class BadParameter(UsageError):
+    """A parameter outside its range, or of the wrong type."""
+
+
+class EmptyPrompt(UsageError):
+    """A prompt without a single token."""
+
+
+class PromptTooLong(UsageError):
+    """A prompt that does not fit the context; it is never truncated silently."""
+
+
+class MissingExtra(PalmetteError):
+    """An optional dependency is missing; the message names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install 'palmette[{extra}]'")
+
+
+class Unsupported(PalmetteError):
+    """The engine or model lacks a capability that the request needs."""
+
+
+class EmptySupport(PalmetteError):
+    """No token is left to continue a prefix."""
+
+
+class ModelError(PalmetteError):
+    """A model cannot be loaded or run."""
+
+
+class ModelNotFound(ModelError):
+    """No such folder, hub repository or cached snapshot."""
+
+
+class UnsafeCheckpoint(ModelError):
+    """Weights or code that could execute on loading; refused without a fallback."""
+
+
+class CorruptCheckpoint(ModelError):
+    """A model file whose declared sizes contradict its contents."""
+
+
+class ConfigMismatch(ModelError):
+    """config.json describes other tensors than the weights hold."""
+
+
+class UnsupportedArchitecture(ModelError):
+    """No engine here runs this architecture correctly, so none runs it at all."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` when a known name is close, else an empty string."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.55)
+    return f" Did you mean {close[0]!r}?" if close else ""
