@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from zoo.arithmetic import chain, total
 from zoo.calculator import calculator, evaluate, tool
 from zoo.measure import (
@@ -98,9 +97,7 @@ def test_the_folder_is_small_and_a_llama() -> None:
     assert specials == {"<|end|>": True, "<|pad|>": True}
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "\n\t", "héllo 日本 🙂", "a  b 123.45", "\x00\x7f", "Ωß"]
-)
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "héllo 日本 🙂", "a  b 123.45", "\x00\x7f", "Ωß"])
 def test_the_tokenizer_returns_any_text_unchanged(text: str) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer.from_file(str(FOLDER / "tokenizer.json"))

@@ -1,1 +1,163 @@
-"""Palmette."""
+"""Palmette: run any LLM, choose its tokens, its prompts and its weights, and see what each choice does.
+
+Names are loaded when they are first used: `import palmette` alone loads neither numpy nor any model code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
+    from palmette.core.errors import PalmetteError
+    from palmette.core.rng import Rng
+    from palmette.core.scores import Scores
+    from palmette.models.local import Completion, LocalModel, decode, grow, model
+    from palmette.models.resolve import open_engine
+    from palmette.tokens.decode import Decoding, Plan
+    from palmette.tokens.matrix import MatrixEngine
+    from palmette.tokens.strategies import (
+        arithmetic,
+        beam,
+        beam_sample,
+        best_of,
+        contrastive,
+        diverse_beam,
+        greedy,
+        mbr,
+        nucleus,
+        prompt_lookup,
+        sample,
+        speculative,
+        stochastic_beam,
+        topk,
+    )
+    from palmette.tokens.trace.values import Trace
+    from palmette.tokens.views import (
+        allow,
+        ban,
+        constrain,
+        detect_watermark,
+        dola,
+        dry,
+        dynamic_temperature,
+        epsilon,
+        eta,
+        guide,
+        logit_bias,
+        min_length,
+        min_p,
+        mirostat,
+        mix,
+        no_repeat_ngram,
+        penalty,
+        repetition_penalty,
+        smoothing,
+        temperature,
+        top_k,
+        top_n_sigma,
+        top_p,
+        typical,
+        watermark,
+        xtc,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "palmette.core.engine": "Budget Engine Hypothesis Node Step",
+    "palmette.core.errors": "PalmetteError",
+    "palmette.core.rng": "Rng",
+    "palmette.core.scores": "Scores",
+    "palmette.models.local": "Completion LocalModel decode grow model",
+    "palmette.models.resolve": "open_engine",
+    "palmette.tokens.decode": "Decoding Plan",
+    "palmette.tokens.matrix": "MatrixEngine",
+    "palmette.tokens.strategies": (
+        "arithmetic beam beam_sample best_of contrastive diverse_beam greedy mbr nucleus prompt_lookup sample "
+        "speculative stochastic_beam topk"
+    ),
+    "palmette.tokens.trace.values": "Trace",
+    "palmette.tokens.views": (
+        "allow ban constrain detect_watermark dola dry dynamic_temperature epsilon eta guide logit_bias min_length "
+        "min_p mirostat mix no_repeat_ngram penalty repetition_penalty smoothing temperature top_k top_n_sigma top_p "
+        "typical watermark xtc"
+    ),
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Budget",
+    "Completion",
+    "Decoding",
+    "Engine",
+    "Hypothesis",
+    "LocalModel",
+    "MatrixEngine",
+    "Node",
+    "PalmetteError",
+    "Plan",
+    "Rng",
+    "Scores",
+    "Step",
+    "Trace",
+    "allow",
+    "arithmetic",
+    "ban",
+    "beam",
+    "beam_sample",
+    "best_of",
+    "constrain",
+    "contrastive",
+    "decode",
+    "detect_watermark",
+    "diverse_beam",
+    "dola",
+    "dry",
+    "dynamic_temperature",
+    "epsilon",
+    "eta",
+    "greedy",
+    "grow",
+    "guide",
+    "logit_bias",
+    "mbr",
+    "min_length",
+    "min_p",
+    "mirostat",
+    "mix",
+    "model",
+    "no_repeat_ngram",
+    "nucleus",
+    "open_engine",
+    "penalty",
+    "prompt_lookup",
+    "repetition_penalty",
+    "sample",
+    "smoothing",
+    "speculative",
+    "stochastic_beam",
+    "temperature",
+    "top_k",
+    "top_n_sigma",
+    "top_p",
+    "topk",
+    "typical",
+    "watermark",
+    "xtc",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _WHERE.get(name)
+    if home is None:
+        from palmette.core.errors import near_miss
+
+        raise AttributeError(f"palmette has no {name!r}.{near_miss(name, _WHERE)}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -151,8 +151,8 @@ class Edge:
 class Hypothesis:
     """A finished continuation: `token` after the prefix `parent`.
 
-    `score` is what its strategy ranks by (higher is better), `logprob` the sum of log p after the views, `finish` why it
-    ended.
+    `score` is what its strategy ranks by (higher is better), `logprob` the sum of log p after the views, `finish` why
+    it ended.
     """
 
     parent: Node
@@ -185,7 +185,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a continuation ends: at `max_tokens` generated tokens, after a stop string, or at an end-of-sequence token."""
+    """When a continuation ends: at `max_tokens` tokens, after a stop string, or at an end-of-sequence token."""
 
     max_tokens: int = 128
     stop: tuple[bytes, ...] = ()
@@ -255,16 +255,23 @@ def prompt_key(prompt: Sequence[int]) -> int:
 class Trunk:
     """The common part of an engine's own nodes: position in the tree and identity. Subclasses give `scores`."""
 
-    inner: Node | None = None
-    label = "model"
-
     def __init__(self, parent: Node | None, token: int, prompt: tuple[int, ...] = ()) -> None:
         self.parent = parent
         self.token = token
         self.prompt = prompt
         self.depth = len(prompt) if parent is None else parent.depth + 1
         self.key = prompt_key(prompt) if parent is None else mix(parent.key, token)
-        self.root: Node = self if parent is None else root_of(parent)  # type: ignore[assignment]
+        self.root: Node = self if parent is None else root_of(parent)
+
+    @property
+    def inner(self) -> Node | None:
+        """No engine below."""
+        return None
+
+    @property
+    def label(self) -> str:
+        """What the trace calls the first stage."""
+        return "model"
 
     @property
     def logits(self) -> NDArray[np.float32]:

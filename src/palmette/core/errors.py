@@ -1,21 +1,21 @@
 """The one exception tree. Every message quotes the offending value and says what to do.
 
-    PalmetteError                     exit code 1
-    ├── UsageError                    exit code 2: the caller asked for something that cannot be
-    │   ├── UnknownName               a model, strategy, view, parameter or dialect that is not in its table
-    │   │   └── UnknownModel
-    │   ├── BadParameter              a known parameter with a value out of its range
-    │   ├── EmptyPrompt               nothing to continue
-    │   └── PromptTooLong             more tokens than the context holds
-    ├── MissingExtra                  an optional dependency is not installed
-    ├── Unsupported                   this engine cannot give what was asked of it
-    ├── EmptySupport                  no token may follow a prefix
-    └── ModelError                    a model cannot be loaded or run
-        ├── ModelNotFound             no such folder, repository or cached snapshot
-        ├── UnsafeCheckpoint          pickled weights or remote code
-        ├── CorruptCheckpoint         a file that contradicts itself
-        ├── ConfigMismatch            config.json and the weights disagree
-        └── UnsupportedArchitecture   an architecture that no engine runs correctly
+PalmetteError                     exit code 1
+├── UsageError                    exit code 2: the caller asked for something that cannot be
+│   ├── UnknownName               a model, strategy, view, parameter or dialect that is not in its table
+│   │   └── UnknownModel
+│   ├── BadParameter              a known parameter with a value out of its range
+│   ├── EmptyPrompt               nothing to continue
+│   └── PromptTooLong             more tokens than the context holds
+├── MissingExtra                  an optional dependency is not installed
+├── Unsupported                   this engine cannot give what was asked of it
+├── EmptySupport                  no token may follow a prefix
+└── ModelError                    a model cannot be loaded or run
+    ├── ModelNotFound             no such folder, repository or cached snapshot
+    ├── UnsafeCheckpoint          pickled weights or remote code
+    ├── CorruptCheckpoint         a file that contradicts itself
+    ├── ConfigMismatch            config.json and the weights disagree
+    └── UnsupportedArchitecture   an architecture that no engine runs correctly
 """
 
 from __future__ import annotations

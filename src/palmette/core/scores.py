@@ -146,7 +146,7 @@ class Scores:
     def head(self, count: int) -> tuple[Ids, Floats]:
         """The best `count` candidates (fewer if there are fewer): ids int64[n], values float64[n], best first."""
         if self.ids is not None:
-            return self.ids[:count], self.values[:count]
+            return self.ids[:count], self.values[:count].astype(np.float64, copy=False)
         if self._head is None or (self._head[0].size < min(count, self.size) and not self._head_is_all):
             self._head = _best(self.values, max(count, min(HEAD, self.size)))
             self._head_is_all = self._head[0].size < max(count, min(HEAD, self.size))

@@ -1,7 +1,7 @@
-"""A function's signature as the single source: keyword, command-line text, help and (later) HTTP field all come from it.
+"""A function's signature as the single source: keyword, command-line text, help and documentation come from it.
 
-A spec is `NAME[:ARG[,ARG…]]`, an ARG `value` or `parameter=value`: `beam:4,length_penalty=0.8`. Lists are joined by `+`,
-pairs written `key=value`, and text with commas is quoted.
+A spec is `NAME[:ARG[,ARG…]]`, an ARG `value` or `parameter=value`: `beam:4,length_penalty=0.8`. Lists are joined by
+`+`, pairs written `key=value`, and text with commas is quoted.
 """
 
 from __future__ import annotations
@@ -130,9 +130,7 @@ def _read(parameter: Parameter, text: str, where: str, convert: Mapping[Any, Con
     try:
         return _value(parameter.kind, text, convert)
     except ValueError:
-        raise BadParameter(
-            f"{where}: {parameter.name} should be {_describe(parameter.kind)}, not {text!r}"
-        ) from None
+        raise BadParameter(f"{where}: {parameter.name} should be {_describe(parameter.kind)}, not {text!r}") from None
 
 
 def _value(kind: Any, text: str, convert: Mapping[Any, Convert]) -> Any:
@@ -179,7 +177,9 @@ def _describe(kind: Any) -> str:
         return " or ".join(_describe(k) for k in inner)
     if origin is not None:
         return f"values joined by '+' ({', '.join(_describe(k) for k in inner)})"
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, getattr(kind, "__name__", "text"))
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(
+        kind, getattr(kind, "__name__", "text")
+    )
 
 
 def _split(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Decoding: strategies take turns on one engine, share its forward passes, and leave one tree behind.
 
-`decode` runs one strategy, `decode_together` several from one prompt. Both return a `Decoding`: iterate it for the steps,
-then read `.text`, `.answers`, `.trace`.
+`decode` runs one strategy, `decode_together` several from one prompt. Both return a `Decoding`: iterate it for the
+steps, then read `.text`, `.answers`, `.trace`.
 """
 
 from __future__ import annotations
@@ -196,9 +196,7 @@ def decode(
     'b'
     """
     plan = Plan(strategy if strategy is not None else sample(), tuple(views), "decode", seed)
-    return Decoding(
-        engine, prompt, [plan], max_tokens=max_tokens, stop=stop, heal=heal, trace=trace, model=model
-    )
+    return Decoding(engine, prompt, [plan], max_tokens=max_tokens, stop=stop, heal=heal, trace=trace, model=model)
 
 
 def decode_together(
@@ -216,9 +214,7 @@ def decode_together(
 
     Each run gives exactly what it would give alone (up to the rounding of a batched forward pass).
     """
-    return Decoding(
-        engine, prompt, plans, max_tokens=max_tokens, stop=stop, heal=heal, trace=trace, model=model
-    )
+    return Decoding(engine, prompt, plans, max_tokens=max_tokens, stop=stop, heal=heal, trace=trace, model=model)
 
 
 def _healed(engine: Engine, tokens: list[int]) -> tuple[list[int], bytes]:

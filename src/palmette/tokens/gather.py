@@ -35,6 +35,16 @@ class Pending(Trunk):
         return self._real
 
     @property
+    def inner(self) -> Node | None:
+        """The engine may itself be a view."""
+        return self.real().inner
+
+    @property
+    def label(self) -> str:
+        """The label of the engine's node."""
+        return self.real().label
+
+    @property
     def scores(self) -> Scores:
         """The next token's scores, from the engine."""
         return self.real().scores

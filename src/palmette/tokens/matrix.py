@@ -128,7 +128,8 @@ class MatrixEngine:
 
     def project(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """One-hot states to scores: float32[n, V] -> float32[n, V]."""
-        return self.logits[hidden.argmax(axis=-1)]
+        rows: NDArray[np.float32] = self.logits[hidden.argmax(axis=-1)]
+        return rows
 
 
 def _letters(count: int) -> list[str]:

@@ -1,5 +1,8 @@
 """Strategies: which nodes of the token tree to grow. `STRATEGIES` is the table of all that can be named."""
 
+from collections.abc import Callable, Mapping
+
+from palmette.core.engine import Strategy
 from palmette.tokens.strategies.arithmetic import arithmetic
 from palmette.tokens.strategies.beam import beam, diverse_beam
 from palmette.tokens.strategies.contrastive import contrastive
@@ -28,7 +31,7 @@ __all__ = [
     "topk",
 ]
 
-STRATEGIES = {
+STRATEGIES: Mapping[str, Callable[..., Strategy]] = {
     "greedy": greedy,
     "sample": sample,
     "nucleus": nucleus,

@@ -62,9 +62,7 @@ def best_candidates(live: Sequence[Branch], count: int, measure: Measure) -> lis
             dead_end = error
             continue
         totals = branch.logprob + logprobs
-        found += [
-            Candidate(branch.node, int(t), float(lp), float(lp)) for t, lp in zip(ids, totals, strict=True)
-        ]
+        found += [Candidate(branch.node, int(t), float(lp), float(lp)) for t, lp in zip(ids, totals, strict=True)]
     if dead_end is not None and not found:
         raise dead_end
     return best_first(found)[:count]
@@ -93,8 +91,9 @@ class Group:
             raise BadParameter(f"early_stopping must be true, false or 'never', not {self.early_stopping!r}")
 
     def fanout(self, engine: Engine) -> int:
-        """How many candidates are enough to fill the beam even if every end-of-sequence token ranks first."""
-        return (1 + len(engine.eos)) * self.width
+        """How many candidates fill the beam even if every end-of-sequence token ranks first; at least twice the width,
+        so that the trace shows the runners-up."""
+        return max(2, 1 + len(engine.eos)) * self.width
 
     def candidates(self, engine: Engine, measure: Measure = "view") -> list[Candidate]:
         """The best continuations of the live branches; none if all are dead ends and something is finished."""

@@ -55,4 +55,4 @@ def contrastive(k: int = 4, alpha: float = 0.6) -> Strategy:
 
 def _unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
     norm = np.linalg.norm(states, axis=-1, keepdims=True)
-    return states / np.maximum(norm, 1e-12)
+    return np.asarray(states / np.maximum(norm, 1e-12), np.float32)

@@ -46,7 +46,9 @@ def speculative(draft: Engine, gamma: int = 4, draft_temperature: float = 1.0) -
                 f"speculative needs one vocabulary: the target has {engine.vocabulary} tokens, "
                 f"the draft {draft.vocabulary}"
             )
-        return _rounds(engine, prompt, budget, rng, _Drafter(draft, prompt, draft_temperature, rng.fork("draft")), gamma)
+        return _rounds(
+            engine, prompt, budget, rng, _Drafter(draft, prompt, draft_temperature, rng.fork("draft")), gamma
+        )
 
     return run
 
@@ -116,7 +118,9 @@ def _rounds(
     branch = Branch(engine.prefill([prompt])[0])
     while True:
         room = len(prompt) + budget.max_tokens - branch.node.depth - 1
-        guesses = guess(branch.node, min(gamma, room, engine.context_length - branch.node.depth - 1)) if room > 0 else []
+        guesses = (
+            guess(branch.node, min(gamma, room, engine.context_length - branch.node.depth - 1)) if room > 0 else []
+        )
         nodes = [branch.node]
         if guesses:
             leaf = engine.extend([branch.node], [[token for token, _ in guesses]])[0]
@@ -158,7 +162,11 @@ def _residual(scores: Scores, token: int, drawn_from: Scores | None) -> Scores:
     """max(p − q, 0) as scores; falls back to p where rounding leaves nothing."""
     ids = scores.support()
     p = np.exp(scores.at(ids) - scores.log_normalizer)
-    q = (ids == token).astype(np.float64) if drawn_from is None else np.exp(drawn_from.at(ids) - drawn_from.log_normalizer)
+    q = (
+        (ids == token).astype(np.float64)
+        if drawn_from is None
+        else np.exp(drawn_from.at(ids) - drawn_from.log_normalizer)
+    )
     with np.errstate(divide="ignore"):
         rest = Scores.listed(ids, np.log(np.maximum(p - q, 0.0)), scores.size)
     return scores if rest.empty else rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,7 @@ class Recorder:
         node = self._nodes[place]
         after = stages[-1][1].logprob(edge.token)
         visit = Visit(run, self._steps[run], None if after == -math.inf else after, edge.score, edge.kept)
-        others = tuple(v for v in node.visits if v.run != run or v.kept and not edge.kept)
+        others = tuple(v for v in node.visits if v.run != run or (v.kept and not edge.kept))
         if any(v.run == run for v in others):  # already kept by this run
             return
         self._nodes[place] = replace(node, visits=(*others, visit))
@@ -134,7 +135,7 @@ def _stages(node: Node) -> list[tuple[str, Scores]]:
 
 def _look(run: int, ids: Ids, stages: list[tuple[str, Scores]]) -> Look:
     noted = []
-    for (_, before), (label, after) in zip(stages, stages[1:], strict=False):
+    for (_, before), (label, after) in pairwise(stages):
         removed = np.flatnonzero((before.at(ids) > -np.inf) & (after.at(ids) == -np.inf))
         noted.append(Stage(label, after.count, _removed_mass(before, after), tuple(int(i) for i in removed)))
     last = stages[-1][1]

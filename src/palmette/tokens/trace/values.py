@@ -1,7 +1,7 @@
 """The trace: the token tree as a value. It holds no engine nodes, so keeping it keeps no model memory alive.
 
-Log-probabilities are natural. `logprob` of a node or candidate is the model's own, before any view; a `Visit` carries the
-one after the views of its run. Everything here round-trips through JSON.
+Log-probabilities are natural. `logprob` of a node or candidate is the model's own, before any view; a `Visit` carries
+the one after the views of its run. Everything here round-trips through JSON.
 """
 
 from __future__ import annotations

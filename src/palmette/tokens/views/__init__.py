@@ -1,5 +1,8 @@
 """Views: an engine in, an engine out. `VIEWS` is the table of all that can be named on a command line."""
 
+from collections.abc import Callable, Mapping
+
+from palmette.core.engine import View
 from palmette.tokens.views.base import EngineView, PointView, compose, show
 from palmette.tokens.views.constrain import constrain
 from palmette.tokens.views.history import dry, min_length, no_repeat_ngram, penalty, repetition_penalty
@@ -52,7 +55,7 @@ __all__ = [
     "xtc",
 ]
 
-VIEWS = {
+VIEWS: Mapping[str, Callable[..., View]] = {
     "temperature": temperature,
     "top_k": top_k,
     "top_p": top_p,

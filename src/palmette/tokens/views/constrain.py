@@ -1,4 +1,4 @@
-"""A constraint as a view: its immutable state hangs on the node, its mask stands where you put it, nearest to the model."""
+"""A constraint as a view: its immutable state hangs on the node; its mask belongs nearest to the model."""
 
 from __future__ import annotations
 
@@ -81,4 +81,3 @@ class HealConstraint:
     def accepts(self, rest: bytes) -> bool:
         """True once the tail is spelled."""
         return not rest
-

@@ -80,9 +80,10 @@ def _contrast(scores: Scores, early: Floats, alpha: float) -> Scores:
 
 
 def _kl(p: Floats, q: Floats) -> Floats:
-    return np.where(p > -np.inf, np.exp(p) * (p - q), 0.0).sum(axis=-1)
+    terms: Floats = np.where(p > -np.inf, np.exp(p) * (p - q), 0.0)
+    return np.asarray(terms.sum(axis=-1), np.float64)
 
 
 def _log_softmax(rows: NDArray[np.floating]) -> Floats:
     shifted = rows.astype(np.float64) - rows.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), np.float64)

@@ -148,8 +148,7 @@ def mix(amateur: Engine, alpha: float = 0.1, beta: float = 0.5) -> EngineView:
     def view(engine: Engine) -> Engine:
         if engine.vocabulary != amateur.vocabulary:
             raise BadParameter(
-                f"mix needs one vocabulary: the expert has {engine.vocabulary} tokens, "
-                f"the amateur {amateur.vocabulary}"
+                f"mix needs one vocabulary: the expert has {engine.vocabulary} tokens, the amateur {amateur.vocabulary}"
             )
         return PairEngine(engine, amateur, label, combine, lambda prompt: prompt)
 

@@ -128,6 +128,4 @@ def mirostat(tau: float = 5.0, eta: float = 0.1) -> PointView:
             return mu
         return mu - eta * (-logprob / math.log(2) - tau)
 
-    return PointView(
-        "mirostat", {"tau": tau, "eta": eta}, apply, start=lambda prompt, engine: 2 * tau, advance=advance
-    )
+    return PointView("mirostat", {"tau": tau, "eta": eta}, apply, start=lambda prompt, engine: 2 * tau, advance=advance)

@@ -159,7 +159,7 @@ def top_n_sigma(n: float = 1.0) -> PointView:
 
 
 def xtc(threshold: float = 0.1, probability: float = 0.5, seed: int = 0) -> PointView:
-    """Exclude top choices (p-e-w 2024): with `probability`, drop every candidate with q ≥ threshold but the least likely.
+    """Exclude top choices (p-e-w 2024): with `probability`, drop all candidates with q ≥ threshold but the last.
 
     The coin is keyed by the prefix and `seed`, so that it does not depend on what else runs. A threshold above 0.5 can
     never drop anything.

@@ -60,9 +60,7 @@ def watermark(gamma: float = 0.25, delta: float = 2.0, context: int = 1, key: in
     )
 
 
-def detect_watermark(
-    tokens: Sequence[int], gamma: float = 0.25, context: int = 1, key: int = 15485863
-) -> Detection:
+def detect_watermark(tokens: Sequence[int], gamma: float = 0.25, context: int = 1, key: int = 15485863) -> Detection:
     """Test a text for the watermark: z = (green − γT) / √(T γ (1 − γ)), over distinct (context, token) pairs.
 
     A pair that repeats is counted once, or a loop in the text would pass for evidence.

@@ -1,0 +1,111 @@
+"""`palmette`: the table of verbs, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. A verb's module is loaded when it is called, so that
+`palmette --help` loads no array library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from palmette import __version__
+from palmette.core.errors import PalmetteError, near_miss
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "run": "Continue a prompt and stream the text.",
+    "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
+    "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
+    "strategies": "List the decoding strategies and views with their parameters.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules of `palmette.cli`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Load a verb's module."""
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"palmette.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or name the near miss."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"no verb {args[0]!r}.{near_miss(args[0], VERBS)} Known: {', '.join(VERBS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their lines, without loading them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="palmette")
+def palmette() -> None:
+    """Run any LLM. Choose its tokens, its prompts and its weights, and see what each choice does.
+
+    \b
+      palmette run "Once upon a time"
+      palmette decode "I have a dream" --strategy beam:4 --strategy greedy --tree out.html
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in (args[: args.index("--")] if "--" in args else args)
+    try:
+        code = palmette.main(args=args, prog_name="palmette", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        if debug:
+            raise
+        error.show()
+        return error.exit_code
+    except PalmetteError as error:
+        if debug:
+            raise
+        _say(f"palmette: {type(error).__name__}: {error}")
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        if debug:
+            raise
+        _say("palmette: stopped")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader is gone; nothing more can be written
+        return 0
+    except MemoryError:
+        if debug:
+            raise
+        _say("palmette: out of memory; use a smaller model, a shorter prompt or fewer beams")
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"palmette: unexpected {type(error).__name__}: {error}  (run again with --debug for the whole story)")
+        return 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""`palmette run`: continue a prompt and stream the text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from palmette.cli.shared import Generation, generation_options, positionals, strategy_from, views_from
+from palmette.tokens.decode import Decoding, Plan, decode_together
+from palmette.tokens.text import TextStream
+from palmette.tokens.trace.terminal import color_text, printable
+from palmette.tokens.views.base import show
+
+__all__ = ["command"]
+
+
+@click.command(
+    "run", short_help="Continue a prompt and stream the text.", context_settings={"ignore_unknown_options": False}
+)
+@click.argument("words", nargs=-1, metavar="[MODEL] PROMPT")
+@click.option(
+    "--strategy",
+    default="nucleus:0.9",
+    show_default=True,
+    metavar="NAME[:ARG]",
+    help="How tokens are chosen, such as greedy, beam:4 or 'sample|temperature:0.7'; see palmette strategies.",
+)
+@click.option("--show-probs", is_flag=True, help="Colour the text by log-probability.")
+@generation_options
+def command(
+    words: tuple[str, ...], strategy: str, views: tuple[str, ...], show_probs: bool, as_json: bool, **options: Any
+) -> int:
+    """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
+
+    MODEL is zoo:seedling, hf:OWNER/NAME, or a folder in Hugging Face format. PROMPT - reads standard input.
+    """
+    model, prompt = positionals(words)
+    generation = Generation(**options)
+    chosen, own = strategy_from(strategy, generation)
+    seen = [*views_from(views, generation), *own]
+    decoding = decode_together(
+        generation.open(model),
+        prompt,
+        [Plan(chosen, seen, strategy, generation.seed)],
+        model=model,
+        trace=show_probs,
+        **generation.limits,
+    )
+    if as_json:
+        decoding.run()
+        click.echo(json.dumps(_report(decoding, model, prompt, strategy, [show(v) for v in seen]), ensure_ascii=False))
+    elif show_probs:
+        decoding.run()
+        click.echo(_coloured(decoding))
+    else:
+        _stream(decoding)
+    return 0
+
+
+def _stream(decoding: Decoding) -> None:
+    terminal = sys.stdout.isatty()
+    written = False
+    try:
+        for step in decoding:
+            if step.text:
+                sys.stdout.write(printable(step.text) if terminal else step.text)
+                sys.stdout.flush()
+                written = True
+    finally:
+        if written:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+
+def _report(decoding: Decoding, model: str, prompt: str, strategy: str, views: list[str]) -> dict[str, Any]:
+    answers = [
+        {"text": text, "tokens": list(h.tokens), "finish": h.finish, "logprob": h.logprob, "score": h.score}
+        for text, h in zip(decoding.answer_texts(), decoding.answers, strict=True)
+    ]
+    return {"model": model, "prompt": prompt, "strategy": strategy, "views": views, **answers[0], "answers": answers}
+
+
+def _coloured(decoding: Decoding) -> str:
+    trace = decoding.trace
+    stream = TextStream(decoding.gather.tokenizer)
+    best = trace.path(trace.runs[0].answers[0].node)
+    pieces = [(stream.push([node.token]), node.logprob) for node in best]
+    pieces.append((stream.close(), pieces[-1][1] if pieces else 0.0))
+    return color_text([p for p in pieces if p[0]], color=sys.stdout.isatty())

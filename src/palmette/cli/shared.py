@@ -1,0 +1,129 @@
+"""What verbs share: the model and prompt positionals, the options of every generation, and strategies from text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from palmette.core.engine import Engine, Strategy, View
+from palmette.core.errors import BadParameter, UsageError
+from palmette.core.signature import build
+from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, looks_like_model, open_engine
+from palmette.tokens.strategies import STRATEGIES
+from palmette.tokens.views import VIEWS
+
+__all__ = ["Generation", "debug_option", "generation_options", "positionals", "strategy_from", "views_from"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The options that every generating verb takes."""
+
+    seed: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    heal: bool
+    engine: EngineName
+    dtype: Dtype
+    device: str
+
+    def open(self, model: str) -> Engine:
+        """Load the model."""
+        return open_engine(model, engine=self.engine, dtype=self.dtype, device=self.device)
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """As keywords of `decode_together`."""
+        return {"max_tokens": self.max_tokens, "stop": self.stop, "heal": self.heal}
+
+
+def debug_option(function: F) -> F:
+    """Add --debug, which `main` reads."""
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+def generation_options(function: F) -> F:
+    """Add the options of `Generation` to a command; it receives them under their names."""
+    options = [
+        click.option(
+            "--view",
+            "views",
+            multiple=True,
+            metavar="NAME[:ARG]",
+            help="A view of the model's scores, such as top_p:0.9; repeatable, the first stands nearest to the model.",
+        ),
+        click.option("--seed", default=0, show_default=True, help="Same seed, same text."),
+        click.option("--max-tokens", default=128, show_default=True, help="The most tokens of an answer."),
+        click.option("--stop", multiple=True, metavar="TEXT", help="End an answer before this text; repeatable."),
+        click.option("--heal", is_flag=True, help="Let the model respell the prompt's last token (token healing)."),
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "numpy", "torch"]),
+            default="auto",
+            show_default=True,
+            help="What computes.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Precision of the torch engine.",
+        ),
+        click.option("--device", default="cpu", show_default=True, help="Device of the torch engine: cpu, cuda, mps."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+        debug_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def positionals(words: Sequence[str]) -> tuple[str, str]:
+    """(model, prompt) from the positionals: PROMPT, MODEL PROMPT, or MODEL with the prompt on standard input.
+
+    `-` is standard input, and so is a prompt that is not given while something is piped in.
+    """
+    if len(words) > 2:
+        raise UsageError(
+            f"{len(words)} arguments where a model and a prompt are expected; put the prompt in quotes: {words[1]!r} …"
+        )
+    if len(words) == 2:
+        return words[0], _standard_input() if words[1] == "-" else words[1]
+    if not words:
+        return DEFAULT_MODEL, _standard_input()
+    if words[0] == "-":
+        return DEFAULT_MODEL, _standard_input()
+    if looks_like_model(words[0]):
+        return words[0], _standard_input()
+    return DEFAULT_MODEL, words[0]
+
+
+def _standard_input() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError('no prompt: write it in quotes (palmette run "Once upon a time") or pipe it in')
+    return sys.stdin.read().removesuffix("\n")
+
+
+def views_from(specs: Sequence[str], generation: Generation) -> list[View]:
+    """Views from their specs; a view with a seed gets the run's."""
+    return [build(VIEWS, s, "view", _converters(generation), {"seed": generation.seed}) for s in specs]
+
+
+def strategy_from(text: str, generation: Generation) -> tuple[Strategy, list[View]]:
+    """A strategy from `NAME[:ARG][|VIEW…]`, with the views it brings along."""
+    name, *specs = text.split("|")
+    if not name.strip():
+        raise BadParameter(f"{text!r} names no strategy before the '|'")
+    strategy = build(STRATEGIES, name.strip(), "strategy", _converters(generation))
+    return strategy, views_from([s.strip() for s in specs], generation)
+
+
+def _converters(generation: Generation) -> dict[Any, Callable[[str], Any]]:
+    return {Engine: generation.open}

@@ -1,0 +1,151 @@
+"""A local model: an engine with a strategy and views fixed, called with a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from palmette.core.engine import Engine, Finish, Strategy, View
+from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, open_engine
+from palmette.tokens.decode import Decoding, Plan, decode_together
+from palmette.tokens.strategies.sampling import nucleus
+from palmette.tokens.trace.values import Trace
+
+__all__ = ["Completion", "LocalModel", "decode", "grow", "model"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model answered: text, tokens, why it ended; `answers` are all texts, best first."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish: Finish
+    score: float
+    logprob: float
+    answers: tuple[str, ...] = ()
+    trace: Trace | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """An engine with its choices. Calling it completes a prompt; `stream` gives the text as it comes."""
+
+    id: str
+    engine: Engine = field(repr=False)
+    strategy: Strategy | None = field(default=None, repr=False)
+    views: tuple[View, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def decode(
+        self, prompt: str | Sequence[int], strategy: Strategy | None = None, views: Sequence[View] = (), **options: Any
+    ) -> Decoding:
+        """Start decoding with this model's choices, or others: see `palmette.decode`."""
+        merged = {**self.options, **options}
+        seed = int(merged.pop("seed", 0))
+        chosen = strategy or self.strategy or nucleus()
+        plan = Plan(chosen, (*self.views, *views), "decode", seed)
+        return decode_together(self.engine, prompt, [plan], model=self.id, **merged)
+
+    def __call__(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+        """Complete a prompt."""
+        decoding = self.decode(prompt, **{"trace": False, **options}).run()
+        best = decoding.answers[0]
+        return Completion(
+            decoding.text,
+            best.tokens,
+            best.finish,
+            best.score,
+            best.logprob,
+            tuple(decoding.answer_texts()),
+            decoding.trace if options.get("trace") else None,
+        )
+
+    def stream(self, prompt: str | Sequence[int], **options: Any) -> Iterator[str]:
+        """The text of the best answer, piece by piece, as it becomes certain."""
+        return (step.text for step in self.decode(prompt, **{"trace": False, **options}) if step.text)
+
+
+def model(
+    reference: str | Path | Engine = DEFAULT_MODEL,
+    *,
+    strategy: Strategy | None = None,
+    views: Sequence[View] = (),
+    engine: EngineName = "auto",
+    dtype: Dtype = "float32",
+    device: str = "cpu",
+    **options: Any,
+) -> LocalModel:
+    """Open a model.
+
+    Args:
+        reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, or an engine.
+        strategy: how to choose tokens; nucleus sampling with p = 0.9 by default.
+        views: what to see the model through, the first nearest to the model.
+        engine: "auto", "numpy" or "torch".
+        dtype: precision of the torch engine.
+        device: device of the torch engine.
+        options: defaults for `decode`: max_tokens, stop, seed, heal.
+
+    >>> import palmette
+    >>> toy = palmette.model("zoo:seedling", strategy=palmette.greedy(), max_tokens=8)
+    >>> toy("Once upon a time").finish
+    'length'
+    """
+    if isinstance(reference, (str, Path)):
+        loaded = open_engine(reference, engine=engine, dtype=dtype, device=device)
+        return LocalModel(str(reference), loaded, strategy, tuple(views), options)
+    return LocalModel(type(reference).__name__, reference, strategy, tuple(views), options)
+
+
+def decode(
+    source: LocalModel | Engine | str,
+    prompt: str | Sequence[int],
+    strategy: Strategy | None = None,
+    *,
+    views: Sequence[View] = (),
+    **options: Any,
+) -> Decoding:
+    """Continue `prompt`: iterate the result for steps, then read `.text`, `.answers` and `.trace`.
+
+    Args:
+        source: a model, an engine or a model reference.
+        prompt: text or token ids.
+        strategy: what to grow.
+        views: what to see the model through, after the model's own views; the first nearest to the model.
+        options: max_tokens, stop, seed, heal, trace; see `palmette.tokens.decode.decode`.
+
+    >>> import palmette
+    >>> engine = palmette.MatrixEngine([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]], eos=2)
+    >>> [step.text for step in palmette.decode(engine, "a", palmette.sample(), views=[palmette.top_p(0.9)])]
+    ['b', '']
+    """
+    return _opened(source).decode(prompt, strategy, views, **options)
+
+
+def grow(
+    source: LocalModel | Engine | str, prompt: str | Sequence[int], plans: Sequence[Plan | Strategy], **options: Any
+) -> Decoding:
+    """Grow several strategies from one prompt on ONE tree, sharing every forward pass.
+
+    Args:
+        source: a model, an engine or a model reference; a model's own views stand nearest to the model in every plan.
+        prompt: text or token ids.
+        plans: strategies, or `Plan`s with views, label and seed.
+        options: max_tokens, stop, heal, trace.
+    """
+    opened = _opened(source)
+    merged = {**opened.options, **options}
+    seed = int(merged.pop("seed", 0))
+    whole = [p if isinstance(p, Plan) else Plan(p, (), f"run {i}", seed) for i, p in enumerate(plans)]
+    viewed = [Plan(p.strategy, (*opened.views, *p.views), p.label, p.seed) for p in whole]
+    return decode_together(opened.engine, prompt, viewed, model=opened.id, **merged)
+
+
+def _opened(source: LocalModel | Engine | str) -> LocalModel:
+    return source if isinstance(source, LocalModel) else model(source)
