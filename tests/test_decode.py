@@ -57,7 +57,8 @@ def test_streamed_text_is_the_text(text: str, stop: list[str]) -> None:
     if not places:
         assert whole == text
     else:
-        assert text.startswith(whole) and not any(s in whole for s in stop)
+        assert text.startswith(whole)
+        assert not any(s in whole for s in stop)
 
 
 def test_incomplete_characters_are_held_back_and_shown_as_replacement_at_the_end() -> None:

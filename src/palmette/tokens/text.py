@@ -42,9 +42,9 @@ class TextStream:
     def _release(self, final: bool) -> str:
         if self._stopped:
             return ""
-        places = [at for s in self._stop if (at := self._held.find(s)) >= 0]
-        if places:
-            self._stopped, ready = True, self._held[: min(places)]
+        places = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
+        if places:  # the stop string that was complete first, whichever way the text was cut into tokens
+            self._stopped, ready = True, self._held[: min(places)[1]]
         else:
             keep = 0 if final else max((_overlap(self._held, s) for s in self._stop), default=0)
             ready = self._held[: len(self._held) - keep]
