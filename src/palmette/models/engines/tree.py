@@ -1,0 +1,300 @@
+"""Tree attention, the part that does not depend on the array library.
+
+New tokens of all branches of all requests are packed into one row. A mask lets each token see its ancestors only, and its
+position is its depth. So there is no padding, no reordering of a cache, and every shared prefix is stored once. An engine
+adds `forward`: what one transformer does with such a row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palmette.core.engine import Node, Tokenizer, Trunk
+from palmette.core.errors import EmptyPrompt, PromptTooLong, Unsupported, UsageError
+from palmette.core.scores import Scores
+from palmette.models.engines.pool import Cell, SlotPool
+
+__all__ = ["Batch", "Output", "TreeEngine", "TreeNode"]
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+CHUNK = 512  # new tokens in one forward pass of a prefill: bounds the mask
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One packed row of P new tokens over the first N slots of the pool.
+
+    `paths[i]` are the slots that token i sees, its own included. `rows` are the tokens whose scores are wanted.
+    """
+
+    tokens: Ints  # (P,)
+    positions: Ints  # (P,)
+    slots: Ints  # (P,)
+    seen: list[tuple[Ints, int]]  # per token: the slots of a whole path, and how many of them it sees
+    depth: Ints  # (N,), depth of the token in each slot
+    rows: Ints  # (R,)
+    hidden: bool
+
+    @property
+    def extent(self) -> int:
+        """N."""
+        return len(self.depth)
+
+    @cached_property
+    def causal(self) -> bool:
+        """True if this is one whole prompt in the pool's first slots: a plain causal forward needs no mask."""
+        size = len(self.tokens)
+        return size == self.extent and all(count == i + 1 for i, (_, count) in enumerate(self.seen)) and (
+            np.array_equal(self.slots, np.arange(size)) and np.array_equal(self.positions, np.arange(size))
+        )
+
+    @cached_property
+    def full(self) -> bool:
+        """True if every token sees all slots: a single branch without holes needs no mask."""
+        return len(self.tokens) == 1 and self.seen[0][1] == self.extent
+
+    @cached_property
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which slots each token sees, bool[P, N]."""
+        table = np.zeros((len(self.tokens), self.extent), bool)
+        for i, (path, count) in enumerate(self.seen):
+            table[i, path[:count]] = True
+        return table
+
+    def mask(self, window: int | None = None) -> Floats:
+        """0 where a token may look, the lowest float elsewhere: float32[P, N]. `window` counts depth, not slots."""
+        table = self.allowed
+        if window is not None:
+            table = table & (self.positions[:, None] - self.depth[None, :] < window)
+        return np.where(table, np.float32(0), np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives: scores float32[R, V]; with hidden states, last layer float32[P, width] after the final
+    norm, and all layers float32[R, layers + 1, width]."""
+
+    logits: Floats
+    last: Floats | None = None
+    layers: Floats | None = None
+
+
+class TreeNode(Trunk):
+    """A prefix in the pool. It owns its last token's cell (a root: all of its prompt's) and keeps its parent alive."""
+
+    def __init__(
+        self,
+        engine: TreeEngine,
+        parent: TreeNode | None,
+        cells: list[Cell],
+        token: int,
+        hidden: bool,
+        prompt: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(parent, token, prompt)
+        self.engine = engine
+        self.cells = cells
+        self.wants_hidden = hidden
+        self._path: Ints | None = None
+        self._scores: Scores | None = None
+        self._layers: Floats | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """The next token's scores."""
+        assert self._scores is not None
+        return self._scores
+
+    @property
+    def hidden(self) -> Floats:
+        """Last-layer states of the new positions, float32[positions, width]."""
+        states = [cell.hidden for cell in self.cells]
+        if any(state is None for state in states):
+            raise Unsupported("this tree was started without hidden states; prefill with hidden=True")
+        return np.stack([state for state in states if state is not None])
+
+    @property
+    def layers(self) -> Floats:
+        """States of all layers at the last position, float32[layers + 1, width]."""
+        if self._layers is None:
+            raise Unsupported("this tree was started without hidden states of its layers; prefill with hidden=True")
+        return self._layers
+
+    def path(self) -> Ints:
+        """The slots of the whole prefix in order, int64[depth]."""
+        if self._path is None:
+            chain: list[Cell] = []
+            node: TreeNode | None = self
+            while node is not None and node._path is None:
+                chain += reversed(node.cells)
+                node = node.parent if isinstance(node.parent, TreeNode) else None
+            above = node._path if node is not None and node._path is not None else np.zeros(0, np.int64)
+            self._path = np.concatenate([above, np.array([cell.slot for cell in reversed(chain)], np.int64)])
+        return self._path
+
+    def forget_path(self) -> None:
+        """Drop the cached slots: only leaves and roots keep theirs, or memory would grow with the square of depth."""
+        if self.parent is not None:
+            self._path = None
+
+
+class TreeEngine(ABC):
+    """The engine protocol over a slot pool. Subclasses give `forward`, `project` and `grow`."""
+
+    def __init__(self, tokenizer: Tokenizer, eos: frozenset[int], context_length: int, vocabulary: int) -> None:
+        self.tokenizer = tokenizer
+        self.eos = eos
+        self.context_length = context_length
+        self.vocabulary = vocabulary
+        self.passes = 0
+        self.pool = SlotPool(self.grow)
+
+    @abstractmethod
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` slots; what is stored stays."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output:
+        """One pass of the model over a packed row; writes the new tokens' keys and values into their slots."""
+
+    @abstractmethod
+    def project(self, hidden: Floats) -> Floats:
+        """Hidden states through the output head: float32[n, width] -> float32[n, V]."""
+
+    @property
+    @abstractmethod
+    def slot_bytes(self) -> int:
+        """Bytes of keys and values that one slot takes."""
+
+    @property
+    def key_value_bytes(self) -> int:
+        """Bytes of keys and values of all slots up to the extent of the pool."""
+        return self.pool.extent * self.slot_bytes
+
+    def prefill(self, prompts: Sequence[Sequence[int]], *, hidden: bool = False) -> list[Node]:
+        """One root for each prompt; a prefix that several prompts of the call share is computed and stored once."""
+        for prompt in prompts:
+            self._check_prompt(prompt)
+        plan = _Plan(self)
+        paths = [plan.add(prompt) for prompt in prompts]
+        wanted = sorted({path[-1] for path in paths})
+        outputs = self._run(plan.entries, wanted, hidden)
+        roots: list[Node] = []
+        for prompt, path in zip(prompts, paths, strict=True):
+            tokens = tuple(int(t) for t in prompt)
+            root = TreeNode(self, None, [plan.entries[i].cell for i in path], tokens[-1], hidden, tokens)
+            self._fill(root, outputs[path[-1]])
+            roots.append(root)
+        return roots
+
+    def extend(self, nodes: Sequence[Node], tokens: Sequence[Sequence[int]]) -> list[Node]:
+        """Append tokens to nodes, all in one pass; each new token is a node with scores."""
+        entries: list[_Entry] = []
+        made: list[tuple[TreeNode, int]] = []
+        leaves: list[Node] = []
+        hidden = False
+        for node, new in zip(nodes, tokens, strict=True):
+            if not isinstance(node, TreeNode) or node.engine is not self:
+                raise UsageError("a node of another engine was given to this one")
+            if node.depth + len(new) > self.context_length:
+                raise PromptTooLong(
+                    f"{node.depth} tokens and {len(new)} more do not fit the context of {self.context_length}"
+                )
+            hidden |= node.wants_hidden
+            parent, path = node, node.path()
+            cells = [self.pool.take(node.depth + i) for i in range(len(new))]
+            whole = np.concatenate([path, np.array([cell.slot for cell in cells], np.int64)])
+            for i, (token, cell) in enumerate(zip(new, cells, strict=True)):
+                entries.append(_Entry(int(token), node.depth + i, cell, whole, node.depth + i + 1))
+                parent = TreeNode(self, parent, [cell], int(token), node.wants_hidden)
+                made.append((parent, len(entries) - 1))
+            parent._path = whole
+            node.forget_path()
+            leaves.append(parent)
+        outputs = self._run(entries, list(range(len(entries))), hidden)
+        for child, place in made:
+            self._fill(child, outputs[place])
+        return leaves
+
+    def _run(self, entries: list[_Entry], wanted: list[int], hidden: bool) -> dict[int, tuple[Scores, Floats | None]]:
+        """Forward passes over all entries, at most CHUNK new tokens each; scores (and layer states) of `wanted`."""
+        found: dict[int, tuple[Scores, Floats | None]] = {}
+        for first in range(0, len(entries), CHUNK):
+            chunk = entries[first : first + CHUNK]
+            rows = [i for i in wanted if first <= i < first + len(chunk)]
+            extent = max(int(e.path[: e.count].max()) for e in chunk) + 1 if chunk else 0
+            batch = Batch(
+                np.array([e.token for e in chunk], np.int64),
+                np.array([e.depth for e in chunk], np.int64),
+                np.array([e.cell.slot for e in chunk], np.int64),
+                [(e.path, e.count) for e in chunk],
+                self.pool.depth[:extent],
+                np.array([i - first for i in rows], np.int64),
+                hidden,
+            )
+            output = self.forward(batch)
+            self.passes += 1
+            if output.last is not None:
+                for entry, state in zip(chunk, output.last, strict=True):
+                    entry.cell.hidden = state
+            for k, i in enumerate(rows):
+                found[i] = Scores(output.logits[k]), None if output.layers is None else output.layers[k]
+        return found
+
+    def _fill(self, node: TreeNode, output: tuple[Scores, Floats | None]) -> None:
+        node._scores, node._layers = output
+
+    def _check_prompt(self, prompt: Sequence[int]) -> None:
+        if not len(prompt):
+            raise EmptyPrompt("a prompt needs at least one token")
+        if len(prompt) > self.context_length:
+            raise PromptTooLong(f"the prompt has {len(prompt)} tokens, the context holds {self.context_length}")
+        if not 0 <= min(prompt) <= max(prompt) < self.vocabulary:
+            wrong = next(t for t in prompt if not 0 <= t < self.vocabulary)
+            raise UsageError(f"token {wrong} is outside the vocabulary of {self.vocabulary} tokens")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One new token: where it stands, and the slots it sees (the first `count` of `path`)."""
+
+    token: int
+    depth: int
+    cell: Cell
+    path: Ints
+    count: int
+
+
+class _Plan:
+    """The prompts of one prefill as a prefix tree: what is shared gets one entry."""
+
+    def __init__(self, engine: TreeEngine) -> None:
+        self._engine = engine
+        self._children: dict[tuple[int, int], int] = {}
+        self.entries: list[_Entry] = []
+
+    def add(self, prompt: Sequence[int]) -> list[int]:
+        """Places of the prompt's tokens in `entries`."""
+        places: list[int] = []
+        for token in prompt:
+            known = self._children.get((places[-1] if places else -1, int(token)))
+            if known is None:
+                break
+            places.append(known)
+        fresh = [self._engine.pool.take(depth) for depth in range(len(places), len(prompt))]
+        cells = [self.entries[i].cell for i in places] + fresh
+        path = np.array([cell.slot for cell in cells], np.int64)
+        for depth in range(len(places), len(prompt)):
+            token = int(prompt[depth])
+            self._children[places[-1] if places else -1, token] = len(self.entries)
+            places.append(len(self.entries))
+            self.entries.append(_Entry(token, depth, cells[depth], path, depth + 1))
+        return places
+
