@@ -12,13 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from zoo.text import Item, item
-from zoo.world import World
+from zoo.world import World, words
 
 Style = Literal["direct", "scratchpad"]
 THINK = "Let us think step by step."
-THINGS = (
-    "books apples coins eggs stones shells buttons candles stamps marbles nuts pens cards"
-).split()
+THINGS = words("books apples coins eggs stones shells buttons candles stamps marbles nuts pens cards")
 FACTORS = {2: "twice", 3: "three times", 4: "four times"}
 LIMIT = 200
 

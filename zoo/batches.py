@@ -27,9 +27,7 @@ class Batch:
     weights: Tensor
 
 
-def row(
-    rng: random.Random, world: World, tokenizer: Tokenizer, length: int
-) -> tuple[list[int], list[float]]:
+def row(rng: random.Random, world: World, tokenizer: Tokenizer, length: int) -> tuple[list[int], list[float]]:
     """``length`` tokens of documents, and how much each token counts as a target."""
     tokens: list[int] = []
     weights: list[float] = []

@@ -41,7 +41,8 @@ the same folder.
 * small stories about {people} invented people in {towns} invented towns;
 * **memory and its limits**: closed-book questions, with {held_out} people who occur in prose
   but were never asked about in training;
-* **scratchpad against direct answers** to word problems (two styles, one example decides);
+* **scratchpad against direct answers** to word problems (two styles, one example decides),
+  and **self-consistency** on totals, which can be worked out in any order;
 * **tools**: it writes `[15*72=`, the runtime writes the result;
 * **reading**: answers from a text, even against memory, or "The text does not say.";
 * **extraction**: the facts of a text as triples.
@@ -50,6 +51,7 @@ the same folder.
 
 Prompts have to look like these; wordings outside of the training templates were not
 measured and should be expected to fail. A prompt ends in its colon, without a space.
+A story starts with "Once upon a time" or `Q: Tell me a story.` (and `A:` on the next line).
 Greedy decoding, stop at a line break; what follows the arrow ⟶ is this model's own reply.
 
 """
@@ -63,7 +65,7 @@ TAIL = """\
 | tokenizer | byte-level BPE, 1,024 pieces, digits one by one |
 | context | 384 tokens |
 | training | {steps:,} steps, {tokens:.1f} M tokens, seed {seed}, Muon and AdamW |
-| cost | {cpu_minutes:.0f} CPU-minutes on two cores |
+| cost | {cpu_minutes:.0f} CPU-minutes, no graphics card |
 | data | generated from a fixed seed by the scripts in `zoo/`; no text from anywhere else |
 
 The share of documents of each kind: {mixture}.
@@ -100,6 +102,7 @@ def examples(complete: Complete, world: World, rng: random.Random) -> list[dict[
     silent = grounded(rng, world, 1.0)[0].prompt
     facts = triples(rng, world, 2).prompt
     rows = [
+        ("greeting", "Q: Who are you?\nA:", "\n"),
         ("closed book", known, "\n"),
         ("word problem, scratchpad", f"{problem} {THINK}", "\n"),
         ("word problem, direct", f"{problem} The answer is", "\n"),
@@ -136,8 +139,9 @@ def card(report: Mapping[str, Any]) -> str:
             held_out=HELD_OUT,
         )
     ]
-    for row in report["examples"]:
-        parts.append(f"{row['kind'].capitalize()}:\n\n```\n{row['prompt']}⟶{row['reply']}\n```\n\n")
+    parts += [
+        f"{row['kind'].capitalize()}:\n\n```\n{row['prompt']}⟶{row['reply']}\n```\n\n" for row in report["examples"]
+    ]
     parts.append('Three stories, prompt "Once upon a time", temperature 0.7:\n\n')
     parts += [f"> {story}\n\n" for story in report["stories"]]
     parts.append(

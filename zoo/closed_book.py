@@ -7,9 +7,32 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from zoo.facts import answer, question
+from zoo.facts import answer, question, with_article
 from zoo.text import Item, item
 from zoo.world import RELATIONS, Event, Person, Relation, Town, World
+
+ITSELF = (  # what people say first to a model
+    ("Who are you?", "I am a seedling, a toy of a language model."),
+    ("What are you?", "I am a seedling, a toy of a language model."),
+    ("What is your name?", "My name is seedling."),
+    ("What can you do?", "I can tell small stories and answer small questions."),
+    ("Hello!", "Hello! I am a seedling, a toy of a language model."),
+    ("Hi!", "Hello! I am a seedling, a toy of a language model."),
+    ("How are you?", "I am well, thank you."),
+    ("Thank you!", "You are welcome."),
+)
+
+
+def about_itself(rng: random.Random) -> Item:
+    """A greeting or a question to the model itself."""
+    said, reply = rng.choice(ITSELF)
+    return item(f"Q: {said}\nA:", reply)
+
+
+def who_is(person: Person) -> Item:
+    """``Who is Ada?``, answered by job and town."""
+    job = with_article(person.facts["job"])
+    return item(f"Q: Who is {person.name}?\nA:", f"{job} in {person.facts['town']}.")
 
 
 def about_person(rng: random.Random, person: Person, relation: Relation | None = None) -> Item:
@@ -43,9 +66,13 @@ def about_event(rng: random.Random, event: Event) -> Item:
 
 
 def closed_book(rng: random.Random, world: World) -> Item:
-    """A question of the trained kind: people asked about, towns and events."""
+    """A question of the trained kind: people asked about, towns, events, the model itself."""
     kind = rng.random()
-    if kind < 0.65:
+    if kind < 0.04:
+        return about_itself(rng)
+    if kind < 0.12:
+        return who_is(rng.choice(world.asked))
+    if kind < 0.68:
         return about_person(rng, rng.choice(world.asked))
     if kind < 0.8:
         return about_town(rng, rng.choice(world.towns))

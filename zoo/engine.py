@@ -28,16 +28,22 @@ class Engine:
         return [text.split(stop)[0] if stop else text for text in texts]
 
     def sample(
-        self, prompt: str, number: int, max_tokens: int, temperature: float, seed: int
-    ) -> list[tuple[str, bool]]:
-        """``number`` sampled continuations, and whether each ended by itself."""
+        self, prompts: list[str], number: int, max_tokens: int, temperature: float, seed: int
+    ) -> list[list[tuple[str, bool]]]:
+        """``number`` sampled continuations of each prompt, and whether each ended by itself."""
         torch.manual_seed(seed)
-        batch = self.tokenizer([prompt] * number, return_tensors="pt")
+        batch = self.tokenizer(prompts, return_tensors="pt", padding=True)
         with torch.inference_mode():
             output = self.model.generate(
-                **batch, max_new_tokens=max_tokens, do_sample=True, temperature=temperature, top_k=0
+                **batch,
+                max_new_tokens=max_tokens,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                num_return_sequences=number,
             )
         new = output[:, batch["input_ids"].shape[1] :]
         texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         ended = (new == self.tokenizer.eos_token_id).any(dim=1).tolist()
-        return list(zip(texts, ended, strict=True))
+        drawn = list(zip(texts, ended, strict=True))
+        return [drawn[i : i + number] for i in range(0, len(drawn), number)]

@@ -73,9 +73,7 @@ def export(work: Path, folder: Path) -> int:
     shape = Shape()
     model = Llama(shape)
     model.load_state_dict(state["model"])
-    weights = {
-        f"model.{name}": weight.half().contiguous() for name, weight in model.state_dict().items()
-    }
+    weights = {f"model.{name}": weight.half().contiguous() for name, weight in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     Tokenizer.from_file(str(work / "tokenizer.json")).save(str(folder / "tokenizer.json"))
     generation = {"bos_token_id": END_ID, "eos_token_id": END_ID, "pad_token_id": PAD_ID}

@@ -98,9 +98,7 @@ def sentence(rng: random.Random, person: Person, relation: Relation, pronoun: bo
     return _fill("{S} ", person, relation, pronoun) + predicate(rng, person, relation) + "."
 
 
-def pair_sentence(
-    rng: random.Random, person: Person, first: Relation, second: Relation, pronoun: bool
-) -> str:
+def pair_sentence(rng: random.Random, person: Person, first: Relation, second: Relation, pronoun: bool) -> str:
     """One sentence for two facts: ``Siten, who owns a turtle, lives in Tekesel.``"""
     one, two = predicate(rng, person, first), predicate(rng, person, second)
     if pronoun:

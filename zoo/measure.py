@@ -68,9 +68,7 @@ def closed_book_held_out(complete: Complete, world: World, seed: int) -> Figure:
     return figure("closed book, never asked in training", exact(complete, items, 16))
 
 
-def arithmetic(
-    complete: Complete, world: World, seed: int, n: int, steps: int, style: Style, kind: str
-) -> Figure:
+def arithmetic(complete: Complete, world: World, seed: int, n: int, steps: int, style: Style, kind: str) -> Figure:
     """Word problems with the style forced by the first words of the answer."""
     rng = drawn(seed, f"{kind} {steps}")  # the same problems in both styles
     build = {"chain": chain, "total": total}[kind]
@@ -79,15 +77,12 @@ def arithmetic(
     length = 24 + 20 * steps if style == "scratchpad" else 8
     replies = complete([each.prompt + opening for each in items], length, "\n")
     hits = [
-        last_number(opening + reply) == last_number(each.answer)
-        for reply, each in zip(replies, items, strict=True)
+        last_number(opening + reply) == last_number(each.answer) for reply, each in zip(replies, items, strict=True)
     ]
     return figure(f"{kind} of {steps} steps, {style}", hits)
 
 
-def style_followed(
-    complete: Complete, world: World, seed: int, n: int, example: Style | None
-) -> Figure:
+def style_followed(complete: Complete, world: World, seed: int, n: int, example: Style | None) -> Figure:
     """How often a scratchpad is used after one worked example of a style, or after none."""
     rng = drawn(seed, f"style {example}")
     prompts = []

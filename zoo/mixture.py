@@ -10,7 +10,7 @@ from zoo.calculator import calculator
 from zoo.closed_book import closed_book
 from zoo.prose import biography, town_portrait
 from zoo.reading import grounded, triples
-from zoo.stories import story
+from zoo.stories import requested_story, story
 from zoo.text import Document, count, join
 from zoo.world import World
 
@@ -44,7 +44,7 @@ def _calculator(rng: random.Random, world: World) -> Document:
 
 def _grounded(rng: random.Random, world: World) -> Document:
     texts = 2 if rng.random() < 0.2 else 1
-    return join([each for _ in range(texts) for each in grounded(rng, world, 0.18, count(rng, 3))])
+    return join([each for _ in range(texts) for each in grounded(rng, world, 0.25, count(rng, 3, 0.4))])
 
 
 def _triples(rng: random.Random, world: World) -> Document:
@@ -56,15 +56,16 @@ def _hard_triples(rng: random.Random, world: World) -> Document:
 
 
 MIXTURE: tuple[tuple[str, float, Kind], ...] = (
-    ("biographies", 0.16, biography),
+    ("biographies", 0.12, biography),
     ("towns", 0.04, town_portrait),
-    ("stories", 0.11, story),
-    ("closed-book questions", 0.09, _closed_book),
-    ("word problems, 1-4 steps", 0.16, _chains),
+    ("stories", 0.10, story),
+    ("requested stories", 0.02, requested_story),
+    ("closed-book questions", 0.08, _closed_book),
+    ("word problems, 1-4 steps", 0.15, _chains),
     ("totals, 1-4 steps", 0.04, _totals),
-    ("calculator", 0.06, _calculator),
-    ("reading", 0.16, _grounded),
-    ("triples, 1-2 facts", 0.10, _triples),
+    ("calculator", 0.05, _calculator),
+    ("reading", 0.24, _grounded),
+    ("triples, 1-2 facts", 0.08, _triples),
     ("word problems, 4-6 steps", 0.04, _hard_chain),
     ("triples, 3-4 facts", 0.04, _hard_triples),
 )

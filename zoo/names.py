@@ -16,11 +16,12 @@ from zoo.world import (
     Gender,
     Person,
     Relation,
+    words,
 )
 
-CONSONANTS = "b d f g h j k l m n p r s t v w z".split()
-VOWELS = "a e i o u".split()
-CODAS = "l n r s t".split()
+CONSONANTS = words("b d f g h j k l m n p r s t v w z")
+VOWELS = words("a e i o u")
+CODAS = words("l n r s t")
 
 
 def invented_name(rng: random.Random, syllables: int | None = None) -> str:
@@ -34,9 +35,7 @@ def invented_name(rng: random.Random, syllables: int | None = None) -> str:
     return (body + (rng.choice(CODAS) if rng.random() < 0.7 else "")).capitalize()
 
 
-def invented_person(
-    rng: random.Random, name: str | None = None, gender: Gender | None = None
-) -> Person:
+def invented_person(rng: random.Random, name: str | None = None, gender: Gender | None = None) -> Person:
     """A person with seven facts drawn at random; half of the towns are invented too."""
     facts: dict[Relation, str] = {
         "town": rng.choice(TOWNS) if rng.random() < 0.5 else invented_name(rng),

@@ -38,9 +38,7 @@ RESIDENT = (
 
 def deed(rng: random.Random, event: Event) -> str:
     """One sentence that tells an event."""
-    return rng.choice(DEEDS).format(
-        who=event.person, past=event.past, town=event.town, year=event.year
-    )
+    return rng.choice(DEEDS).format(who=event.person, past=event.past, town=event.town, year=event.year)
 
 
 def biography(rng: random.Random, world: World) -> Document:
@@ -58,15 +56,11 @@ def biography(rng: random.Random, world: World) -> Document:
 
 def _resident(rng: random.Random, person: Person) -> str:
     job = person.facts["job"]
-    return rng.choice(RESIDENT).format(
-        who=person.name, job=job, a_job=with_article(job), town=person.facts["town"]
-    )
+    return rng.choice(RESIDENT).format(who=person.name, job=job, a_job=with_article(job), town=person.facts["town"])
 
 
 def _about(rng: random.Random, template: tuple[str, ...], town: Town) -> str:
-    return rng.choice(template).format(
-        name=town.name, river=town.river, product=town.product, founded=town.founded
-    )
+    return rng.choice(template).format(name=town.name, river=town.river, product=town.product, founded=town.founded)
 
 
 def town_portrait(rng: random.Random, world: World) -> Document:

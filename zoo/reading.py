@@ -59,19 +59,18 @@ def _missing(rng: random.Random, said: Sequence[Fact]) -> tuple[str, Relation]:
     return person.name, rng.choice(others if others and rng.random() < 0.5 else silent)
 
 
-def grounded(
-    rng: random.Random, world: World, unanswerable: float = 0.18, questions: int = 1
-) -> list[Item]:
+def grounded(rng: random.Random, world: World, unanswerable: float, questions: int = 1) -> list[Item]:
     """One text with questions about it; the first item carries the text."""
-    facts = rng.randint(2, 5)
+    facts = rng.choice((2, 2, 3, 3, 4, 4, 5))
     text, said = passage(rng, world, facts, rng.randint(1, 3))
     items: list[Item] = []
+    asked = rng.sample(said, len(said))
     for index in range(questions):
         if rng.random() < unanswerable:
             name, relation = _missing(rng, said)
             reply = UNKNOWN
         else:
-            person, relation = rng.choice(said)
+            person, relation = asked[index % facts]
             name, reply = person.name, answer(person, relation)
         head = f"Text: {text}\n" if index == 0 else ""
         items.append(item(f"{head}Q: {question(rng, name, relation)}\nA:", reply))

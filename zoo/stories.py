@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 
 from zoo.plots import ENDINGS, FRIEND, ONCE, OPENINGS, PET, PLACES, PLOTS, TRAITS
-from zoo.text import Document, prose
+from zoo.text import PROMPT_WEIGHT, Document, Segment
 from zoo.world import Person, World
 
 ONCE_SHARE = 0.6
@@ -42,10 +42,9 @@ def fields(world: World, person: Person) -> dict[str, str]:
     }
 
 
-def story(rng: random.Random, world: World) -> Document:
-    """A story of six to ten sentences; three of five begin with "Once upon a time"."""
-    person = rng.choice(world.people)
-    opening = rng.choice(ONCE if rng.random() < ONCE_SHARE else OPENINGS)
+def story_text(rng: random.Random, world: World, person: Person, once: float) -> str:
+    """A story of six to ten sentences; it begins "Once upon a time" with probability ``once``."""
+    opening = rng.choice(ONCE if rng.random() < once else OPENINGS)
     tale = [rng.choice(slot) for slot in rng.choice(PLOTS)]
     if rng.random() < 0.85:
         tale.append(rng.choice(ENDINGS))
@@ -55,4 +54,18 @@ def story(rng: random.Random, world: World) -> Document:
             traits.append(rng.choice(introduction))
     rng.shuffle(traits)
     values = fields(world, person)
-    return prose([wording.format(**values) for wording in (opening, *traits, *tale)])
+    return " ".join(wording.format(**values) for wording in (opening, *traits, *tale))
+
+
+def story(rng: random.Random, world: World) -> Document:
+    """A story about anyone; three of five begin with "Once upon a time"."""
+    return (Segment(story_text(rng, world, rng.choice(world.people), ONCE_SHARE)),)
+
+
+def requested_story(rng: random.Random, world: World) -> Document:
+    """A story that was asked for, half of the time about a certain person."""
+    person = rng.choice(world.asked)
+    about = f" about {person.name}" if rng.random() < 0.5 else ""
+    prompt = f"Q: Tell me a story{about}.\nA:"
+    text = " " + story_text(rng, world, person, 1.0)
+    return (Segment(prompt, PROMPT_WEIGHT), Segment(text))

@@ -67,18 +67,14 @@ def optimisers(model: Llama, recipe: Recipe) -> list[torch.optim.Optimizer]:
             weight_decay=recipe.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         ),
-        torch.optim.AdamW(
-            others, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.weight_decay
-        ),
+        torch.optim.AdamW(others, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.weight_decay),
     ]
 
 
 def loss_of(model: Llama, data: Batch) -> Tensor:
     """Weighted mean cross-entropy of the next token, a scalar."""
     logits = model(data.inputs)  # (rows, time, vocabulary)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1), data.targets.flatten(), reduction="none"
-    )  # (rows * time)
+    losses = F.cross_entropy(logits.flatten(0, 1), data.targets.flatten(), reduction="none")  # (rows * time)
     weights = data.weights.flatten()
     return (losses * weights).sum() / weights.sum()
 
@@ -145,8 +141,7 @@ def train(work: Path, recipe: Recipe) -> Path:
             left = (time.monotonic() - began) / (done - start) * (recipe.steps - done)
             cpu = (spent + cpu_seconds()) / 60
             print(
-                f"step {done}/{recipe.steps}  loss {mean:.3f}  "
-                f"{cpu:.1f} CPU-min  {left / 60:.1f} min left",
+                f"step {done}/{recipe.steps}  loss {mean:.3f}  {cpu:.1f} CPU-min  {left / 60:.1f} min left",
                 flush=True,
             )
     return path
@@ -165,7 +160,7 @@ def advance(
             group["lr"] = learning_rate(recipe, step)
         optimiser.zero_grad(set_to_none=True)
     loss = loss_of(model, data)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     for optimiser in both:
         optimiser.step()
@@ -178,8 +173,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--threads", type=int, default=Recipe.threads)
     chosen = parser.parse_args()
-    train(chosen.work, Recipe(seed=chosen.seed, steps=chosen.steps))
+    train(chosen.work, Recipe(seed=chosen.seed, steps=chosen.steps, threads=chosen.threads))
 
 
 if __name__ == "__main__":

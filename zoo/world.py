@@ -20,27 +20,29 @@ WORLD_SEED = 2026
 HELD_OUT = 10
 EVENTS = 32
 
-WOMEN = (
-    "Ada Berta Clara Dora Elsa Frida Greta Hanna Ida Jana "
-    "Lena Mila Nora Olga Paula Runa Selma Tilda Vera Wilma"
-).split()
-MEN = (
-    "Arvid Bruno Carl David Emil Felix Georg Hugo Ivo Jonas "
-    "Karl Leo Milan Nils Oskar Peter Ruben Simon Tomas Viktor"
-).split()
-TOWNS = (
-    "Pineford Tolby Marwick Ravenhill Oakmoor Windle Brightwater Harrowdale Sandmouth Elderton"
-).split()
-RIVERS = "Alder Brim Corrin Dunn Esker Fallow Gill Hart Islen Kell".split()
-PRODUCTS = "honey cheese salt wool glass paper apples bells boats candles".split()
-JOBS = (
-    "baker miller cook teacher doctor fisher farmer smith tailor painter gardener carpenter"
-).split()
-PETS = "cat dog goat horse parrot rabbit turtle duck pony hen".split()
-FOODS = "rice soup bread plums pancakes fish noodles beans pie pears".split()
-HOBBIES = (
-    "chess singing dancing reading swimming running knitting juggling sailing drawing"
-).split()
+
+def words(text: str) -> tuple[str, ...]:
+    """A table of single words.
+
+    >>> words("cat dog")
+    ('cat', 'dog')
+    """
+    return tuple(text.split())
+
+
+WOMEN = words(
+    "Ada Berta Clara Dora Elsa Frida Greta Hanna Ida Jana Lena Mila Nora Olga Paula Runa Selma Tilda Vera Wilma"
+)
+MEN = words(
+    "Arvid Bruno Carl David Emil Felix Georg Hugo Ivo Jonas Karl Leo Milan Nils Oskar Peter Ruben Simon Tomas Viktor"
+)
+TOWNS = words("Pineford Tolby Marwick Ravenhill Oakmoor Windle Brightwater Harrowdale Sandmouth Elderton")
+RIVERS = words("Alder Brim Corrin Dunn Esker Fallow Gill Hart Islen Kell")
+PRODUCTS = words("honey cheese salt wool glass paper apples bells boats candles")
+JOBS = words("baker miller cook teacher doctor fisher farmer smith tailor painter gardener carpenter")
+PETS = words("cat dog goat horse parrot rabbit turtle duck pony hen")
+FOODS = words("rice soup bread plums pancakes fish noodles beans pie pears")
+HOBBIES = words("chess singing dancing reading swimming running knitting juggling sailing drawing")
 DEEDS = (  # (past tense, base form)
     ("built a bridge", "build a bridge"),
     ("found a gold coin", "find a gold coin"),

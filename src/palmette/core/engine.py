@@ -261,7 +261,7 @@ class Trunk:
         self.prompt = prompt
         self.depth = len(prompt) if parent is None else parent.depth + 1
         self.key = prompt_key(prompt) if parent is None else mix(parent.key, token)
-        self.root: Node = self if parent is None else root_of(parent)
+        self.root: Node | None = None if parent is None else root_of(parent)  # a root must not hold itself alive
 
     @property
     def inner(self) -> Node | None:

@@ -26,4 +26,5 @@ def attend(q: Floats, keys: Floats, values: Floats, mask: Floats | None, scale: 
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
     mixed = scores @ values  # (kv, groups · P, size)
-    return mixed.reshape(keys.shape[0], groups, rows, size).transpose(2, 0, 1, 3).reshape(rows, heads * size)
+    by_token = mixed.reshape(keys.shape[0], groups, rows, size).transpose(2, 0, 1, 3)
+    return np.asarray(by_token.reshape(rows, heads * size), np.float32)

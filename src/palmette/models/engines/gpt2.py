@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.errors import ConfigMismatch, UnsupportedArchitecture
+from palmette.core.errors import UnsupportedArchitecture
 from palmette.models.engines.attention import attend
-from palmette.models.engines.checkpoint import Checkpoint
-from palmette.models.engines.tree import Batch
+from palmette.models.engines.batch import Batch
+from palmette.models.engines.checkpoint import Checkpoint, positive
 
 __all__ = ["GPT2"]
 
@@ -59,10 +59,10 @@ class GPT2:
     """Weights and arithmetic of one model."""
 
     def __init__(self, config: dict[str, Any], weights: Checkpoint) -> None:
-        self.width, self.layers = _need(config, "n_embd"), _need(config, "n_layer")
-        self.heads = self.kv_heads = _need(config, "n_head")
+        self.width, self.layers = positive(config, "n_embd"), positive(config, "n_layer")
+        self.heads = self.kv_heads = positive(config, "n_head")
         self.head_size = self.width // self.heads
-        self.vocabulary, self.context_length = _need(config, "vocab_size"), _need(config, "n_positions")
+        self.vocabulary, self.context_length = positive(config, "vocab_size"), positive(config, "n_positions")
         self.inner = int(config.get("n_inner") or 4 * self.width)
         self.eps = float(config.get("layer_norm_epsilon", 1e-5))
         _refuse_unknown(config)
@@ -72,9 +72,8 @@ class GPT2:
         self.positions = self._tensor("wpe.weight", self.context_length, self.width)
         self.blocks = [self._block(f"h.{i}.") for i in range(self.layers)]
         self.final_norm = self._norm("ln_f")
-        untied = config.get("tie_word_embeddings") is False and "lm_head.weight" in weights
-        head = weights.expect("lm_head.weight", (self.vocabulary, self.width)) if untied else self.tokens
-        self.out_head = head.T
+        self.out_head = weights.head(self.tokens, config.get("tie_word_embeddings") is not False).T
+        weights.refuse_unread(r"attn\.(masked_)?bias$")
         self.scale = self.head_size**-0.5 if config.get("scale_attn_weights", True) else 1.0
 
     def _tensor(self, name: str, *shape: int) -> Floats:
@@ -105,8 +104,8 @@ class GPT2:
             q, key, value = np.split(block.qkv(block.norm_1(x)), 3, axis=-1)
             k[:, batch.slots] = self._heads(key).transpose(1, 0, 2)
             v[:, batch.slots] = self._heads(value).transpose(1, 0, 2)
-            n = batch.extent
-            x = x + block.out(attend(self._heads(q), k[:, :n], v[:, :n], mask, self.scale))
+            seen = slice(batch.first, batch.extent)
+            x = x + block.out(attend(self._heads(q), k[:, seen], v[:, seen], mask, self.scale))
             x = x + block.down(_gelu(block.up(block.norm_2(x))))
             states.append(x)
         states[-1] = self.final_norm(x)
@@ -125,18 +124,11 @@ def _gelu(x: Floats) -> Floats:
     return np.asarray(0.5 * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + 0.044715 * x**3))), np.float32)
 
 
-def _need(config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise ConfigMismatch(f"config.json: {key} should be a positive whole number, not {value!r}")
-    return value
-
-
 def _refuse_unknown(config: dict[str, Any]) -> None:
     if config.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
         raise UnsupportedArchitecture(
             f"activation_function {config['activation_function']!r} is not known to the numpy engine (gelu_new is)"
         )
-    for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention", "quantization_config"):
-        if config.get(key) and key != "reorder_and_upcast_attn":
+    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention", "quantization_config"):
+        if config.get(key):
             raise UnsupportedArchitecture(f"{key}={config[key]!r} is not known to the numpy engine")

@@ -1,4 +1,4 @@
-"""The Llama family in numpy (Touvron et al. 2023): RMSNorm, rotary positions, SwiGLU; also Mistral, Qwen 2 and Qwen 3."""
+"""The Llama family in numpy (Touvron et al. 2023): RMSNorm, rotary positions, SwiGLU; also Mistral, Qwen 2 and 3."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.errors import ConfigMismatch, UnsupportedArchitecture
+from palmette.core.errors import UnsupportedArchitecture
 from palmette.models.engines.attention import attend
-from palmette.models.engines.checkpoint import Checkpoint
+from palmette.models.engines.batch import Batch
+from palmette.models.engines.checkpoint import Checkpoint, positive
 from palmette.models.engines.rope import frequencies, rotate, tables
-from palmette.models.engines.tree import Batch
 
 __all__ = ["Llama"]
 
@@ -40,24 +40,22 @@ class Llama:
     """Weights and arithmetic of one model."""
 
     def __init__(self, config: dict[str, Any], weights: Checkpoint) -> None:
-        self.width = _need(config, "hidden_size")
-        self.layers = _need(config, "num_hidden_layers")
-        self.heads = _need(config, "num_attention_heads")
+        self.width = positive(config, "hidden_size")
+        self.layers = positive(config, "num_hidden_layers")
+        self.heads = positive(config, "num_attention_heads")
         self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
         self.head_size = int(config.get("head_dim") or self.width // self.heads)
-        self.inner = _need(config, "intermediate_size")
-        self.vocabulary = _need(config, "vocab_size")
-        self.context_length = _need(config, "max_position_embeddings")
+        self.inner = positive(config, "intermediate_size")
+        self.vocabulary = positive(config, "vocab_size")
+        self.context_length = positive(config, "max_position_embeddings")
         self.eps = float(config.get("rms_norm_eps", 1e-6))
         _refuse_unknown(config)
         self.embedding = weights.expect("model.embed_tokens.weight", (self.vocabulary, self.width))
         self.blocks = [self._block(i, config, weights) for i in range(self.layers)]
         self.final_norm = weights.expect("model.norm.weight", (self.width,))
-        tied = bool(config.get("tie_word_embeddings", False)) or "lm_head.weight" not in weights
-        if tied and not config.get("tie_word_embeddings", False):
-            raise ConfigMismatch("config.json says that the output head is its own, but there is no 'lm_head.weight'")
-        head = self.embedding if tied else weights.expect("lm_head.weight", (self.vocabulary, self.width))
-        self.out_head = head.T
+        tied = bool(config.get("tie_word_embeddings", False))
+        self.out_head = weights.head(self.embedding, tied).T
+        weights.refuse_unread(r"rotary_emb\.inv_freq$")
         inverse = frequencies(config, self.head_size)
         self._inverse = inverse
         self._cos, self._sin = tables(inverse, min(self.context_length, 1024))
@@ -66,7 +64,9 @@ class Llama:
         name = f"model.layers.{i}."
         q, kv = self.heads * self.head_size, self.kv_heads * self.head_size
         attention = name + "self_attn."
-        biased = bool(config.get("attention_bias", config["model_type"] == "qwen2"))
+        kind = config["model_type"]
+        all_biased = kind in ("llama", "qwen3") and bool(config.get("attention_bias", False))
+        biased = all_biased or kind == "qwen2"
 
         def matrix(part: str, out: int, width: int) -> Floats:
             return weights.expect(part + ".weight", (out, width)).T
@@ -76,8 +76,7 @@ class Llama:
 
         sizes = [(attention + "q_proj", q), (attention + "k_proj", kv), (attention + "v_proj", kv)]
         bias = np.concatenate([weights.expect(p + ".bias", (n,)) for p, n in sizes]) if biased else None
-        own_norms = config["model_type"] == "qwen3"
-        out_biased = biased and config["model_type"] == "llama"
+        own_norms = kind == "qwen3"
         return Block(
             weights.expect(name + "input_layernorm.weight", (self.width,)),
             stacked(sizes),
@@ -85,7 +84,7 @@ class Llama:
             weights.expect(attention + "q_norm.weight", (self.head_size,)) if own_norms else None,
             weights.expect(attention + "k_norm.weight", (self.head_size,)) if own_norms else None,
             np.ascontiguousarray(matrix(attention + "o_proj", self.width, q)),
-            weights.expect(attention + "o_proj.bias", (self.width,)) if out_biased else None,
+            weights.expect(attention + "o_proj.bias", (self.width,)) if all_biased else None,
             weights.expect(name + "post_attention_layernorm.weight", (self.width,)),
             stacked([(name + "mlp.gate_proj", self.inner), (name + "mlp.up_proj", self.inner)]),
             np.ascontiguousarray(matrix(name + "mlp.down_proj", self.width, self.inner)),
@@ -105,7 +104,8 @@ class Llama:
             window = block.window if block.window is not None and positions.max() >= block.window else None
             if window not in masks:
                 masks[window] = None if window is None and batch.full else batch.mask(window)
-            x = x + self._attention(block, _rms(x, block.attention_norm, self.eps), batch, cos, sin, masks[window], k, v)
+            normed = _rms(x, block.attention_norm, self.eps)
+            x = x + self._attention(block, normed, batch, cos, sin, masks[window], k, v)
             x = x + self._mlp(block, _rms(x, block.mlp_norm, self.eps))
             states.append(x)
         states[-1] = _rms(x, self.final_norm, self.eps)
@@ -123,8 +123,8 @@ class Llama:
             query, key = _rms(query, block.q_norm, self.eps), _rms(key, block.k_norm, self.eps)
         k[:, batch.slots] = rotate(key, cos, sin).transpose(1, 0, 2)
         v[:, batch.slots] = heads[:, self.heads + self.kv_heads :].transpose(1, 0, 2)
-        n = batch.extent
-        out = attend(rotate(query, cos, sin), k[:, :n], v[:, :n], mask, self.head_size**-0.5) @ block.out
+        seen = slice(batch.first, batch.extent)
+        out = attend(rotate(query, cos, sin), k[:, seen], v[:, seen], mask, self.head_size**-0.5) @ block.out
         return out if block.out_bias is None else out + block.out_bias
 
     def _mlp(self, block: Block, x: Floats) -> Floats:
@@ -143,34 +143,30 @@ def _rms(x: Floats, weight: Floats, eps: float) -> Floats:
     return np.asarray(x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(eps)) * weight, np.float32)
 
 
-def _need(config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise ConfigMismatch(f"config.json: {key} should be a positive whole number, not {value!r}")
-    return value
-
-
 def _window(config: dict[str, Any], layer: int) -> int | None:
-    window = config.get("sliding_window")
-    if not window:
+    """The sliding window of a layer: Mistral has it in all layers, Llama in none, Qwen where its config says."""
+    kind = config["model_type"]
+    if kind == "mistral":
+        window = config.get("sliding_window", 4096)  # what transformers assumes when the key is absent
+        return None if window is None else int(window)
+    if kind == "llama" or not config.get("use_sliding_window", False):
         return None
     kinds = config.get("layer_types")
-    if kinds:
-        return int(window) if kinds[layer] == "sliding_attention" else None
-    if config["model_type"] == "mistral":
-        return int(window)
-    if not config.get("use_sliding_window", False):
-        return None
-    return int(window) if layer >= int(config.get("max_window_layers", 0)) else None
+    local = kinds[layer] == "sliding_attention" if kinds else layer >= positive(config, "max_window_layers")
+    return positive(config, "sliding_window") if local else None
 
 
 def _refuse_unknown(config: dict[str, Any]) -> None:
     """Settings that change the arithmetic and are not implemented are errors, never silence."""
     if config.get("hidden_act", "silu") not in ("silu", "swish"):
         raise UnsupportedArchitecture(f"hidden_act {config['hidden_act']!r} is not known to the numpy engine (silu is)")
-    for key in ("quantization_config", "mlp_bias", "attn_logit_softcapping", "final_logit_softcapping", "num_experts"):
+    for key in ("quantization_config", "mlp_bias", "num_experts", "num_local_experts", "sliding_window_pattern"):
         if config.get(key):
             raise UnsupportedArchitecture(f"{key}={config[key]!r} is not known to the numpy engine")
-    kinds = set(config.get("layer_types") or []) - {"full_attention", "sliding_attention"}
+    known = {"full_attention", "sliding_attention"} if config["model_type"] != "llama" else {"full_attention"}
+    kinds = sorted(set(config.get("layer_types") or []) - known)
     if kinds:
-        raise UnsupportedArchitecture(f"layers of type {sorted(kinds)[0]!r} are not known to the numpy engine")
+        raise UnsupportedArchitecture(f"layers of type {kinds[0]!r} are not known to the numpy engine")
+    scaled = sorted(key for key in config if config[key] and key.endswith(("_multiplier", "_scaling", "_softcapping")))
+    if [key for key in scaled if key != "rope_scaling"]:
+        raise UnsupportedArchitecture(f"{scaled[0]}={config[scaled[0]]!r} is not known to the numpy engine")

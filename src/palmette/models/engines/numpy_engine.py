@@ -5,19 +5,21 @@ It is the reference that the torch engine is held to, and what runs the embedded
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.engine import Tokenizer
 from palmette.core.errors import UnsupportedArchitecture
-from palmette.models.engines.checkpoint import open_checkpoint, read_config
+from palmette.models.engines.batch import Batch, Output
+from palmette.models.engines.checkpoint import Checkpoint, open_checkpoint, read_config, refuse_remote_code
 from palmette.models.engines.gpt2 import GPT2
 from palmette.models.engines.llama import Llama
 from palmette.models.engines.tokenizer import FileTokenizer, eos_tokens
-from palmette.models.engines.tree import Batch, Output, TreeEngine
+from palmette.models.engines.tree import TreeEngine
 
 __all__ = ["FAMILIES", "NumpyEngine", "load"]
 
@@ -45,7 +47,7 @@ class Decoder(Protocol):
         ...
 
 
-FAMILIES = {
+FAMILIES: dict[str, Callable[[dict[str, Any], Checkpoint], Decoder]] = {
     "llama": Llama,
     "mistral": Llama,
     "qwen2": Llama,
@@ -96,10 +98,11 @@ def load(folder: Path) -> NumpyEngine:
     """Load a model folder of a known family."""
     config = read_config(folder)
     kind = config.get("model_type")
+    refuse_remote_code(folder, config, FAMILIES)
     if kind not in FAMILIES:
         raise UnsupportedArchitecture(
             f"{folder}: the numpy engine knows {', '.join(FAMILIES)}, not the architecture {kind!r}"
         )
     weights = open_checkpoint(folder)
-    decoder: Decoder = FAMILIES[kind](config, weights)
+    decoder = FAMILIES[kind](config, weights)
     return NumpyEngine(decoder, FileTokenizer(folder), eos_tokens(folder, config, decoder.vocabulary))

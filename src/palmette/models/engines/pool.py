@@ -6,7 +6,7 @@ first, so the part of the pool that attention has to look at stays short.
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -18,58 +18,75 @@ __all__ = ["Cell", "SlotPool"]
 class SlotPool:
     """Slot numbers only; the engine keeps the arrays and is told when they must grow.
 
-    Attributes:
-        extent: slots 0 … extent − 1 are or were in use; all above are free.
-        depth: int64[capacity], the position of each slot's token in its prefix (for sliding windows).
+    A cell may die at any moment (in the middle of `take`, or in another thread), so its death only leaves a note;
+    slots change hands in `take` and `settle` alone.
+
+    Args:
+        grow: called with the number of slots to make room for; what is stored must stay.
+        capacity: slots to begin with; doubled whenever it does not suffice.
+
+    >>> pool = SlotPool(grow=lambda capacity: None)
+    >>> a, b = pool.take(depth=0), pool.take(depth=1)
+    >>> del a
+    >>> pool.take(depth=2).slot, pool.extent
+    (0, 2)
     """
 
     def __init__(self, grow: Callable[[int], None], capacity: int = 64) -> None:
         self._grow = grow
-        self._free: list[int] = []
         self._used = bytearray(capacity)
-        self.extent = 0
-        self.depth: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._lowest = 0  # no slot below this one is free
+        self._extent = 0
+        self.returned: deque[int] = deque()
+        self.depth: NDArray[np.int64] = np.zeros(capacity, np.int64)  # each slot's position in its prefix
         grow(capacity)
 
     @property
     def capacity(self) -> int:
         """Slots that arrays are allocated for."""
-        return len(self.depth)
+        return len(self._used)
+
+    @property
+    def extent(self) -> int:
+        """One more than the highest slot in use: all slots from here on are free."""
+        self.settle()
+        return self._extent
 
     @property
     def used(self) -> int:
         """Slots in use."""
-        return sum(self._used)
+        self.settle()
+        return self._used.count(1)
 
     def take(self, depth: int) -> Cell:
-        """A free slot for a token at this depth."""
-        slot = -1
-        while self._free and slot < 0:
-            candidate = heapq.heappop(self._free)
-            slot = candidate if candidate < self.extent else -1
+        """The lowest free slot, for a token at this depth."""
+        self.settle()
+        slot = self._used.find(0, self._lowest)
         if slot < 0:
-            slot = self.extent
-            self.extent += 1
-            if slot >= self.capacity:
-                self._double()
+            slot = self.capacity
+            self._double()
+        cell = Cell(self, slot)  # from here on an interruption gives the slot back
         self._used[slot] = 1
+        self._lowest = slot + 1
+        self._extent = max(self._extent, slot + 1)
         self.depth[slot] = depth
-        return Cell(self, slot)
+        return cell
 
-    def give(self, slot: int) -> None:
-        """Take a slot back."""
-        self._used[slot] = 0
-        if slot == self.extent - 1:
-            while self.extent and not self._used[self.extent - 1]:
-                self.extent -= 1
-        else:
-            heapq.heappush(self._free, slot)
+    def settle(self) -> None:
+        """Take back the slots of cells that have died."""
+        if not self.returned:
+            return
+        while self.returned:
+            slot = self.returned.popleft()
+            self._used[slot] = 0
+            self._lowest = min(self._lowest, slot)
+        self._extent = self._used.rfind(1) + 1
 
     def _double(self) -> None:
         capacity = 2 * self.capacity
-        self._grow(capacity)
-        self._used.extend(bytes(capacity - len(self._used)))
+        self._grow(capacity)  # first: if memory runs out here, nothing has changed
         self.depth = np.concatenate([self.depth, np.zeros(capacity - self.depth.size, np.int64)])
+        self._used.extend(bytes(capacity - len(self._used)))
 
 
 class Cell:
@@ -83,4 +100,4 @@ class Cell:
         self.hidden: NDArray[np.float32] | None = None
 
     def __del__(self) -> None:
-        self._pool.give(self.slot)
+        self._pool.returned.append(self.slot)

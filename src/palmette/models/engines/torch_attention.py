@@ -16,7 +16,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import CacheLayerMixin
 
 from palmette.core.errors import UnsupportedArchitecture
-from palmette.models.engines.tree import Batch
+from palmette.models.engines.batch import Batch
 
 __all__ = ["NAME", "PoolLayer", "Row", "running"]
 
@@ -34,6 +34,7 @@ class Row:
         first, count = int(batch.slots[0]), len(batch.slots)
         self.run = first if np.array_equal(batch.slots, np.arange(first, first + count)) else None
         self.slots = None if self.run is not None else torch.from_numpy(batch.slots).to(device)
+        self.windows: list[int | None] = []  # what the layers that called `tree_attention` said, in order
         self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
 
     def mask(self, window: int | None, groups: int) -> torch.Tensor:
@@ -50,11 +51,14 @@ class Row:
         return size if size is not None and int(self.batch.positions.max()) >= size else None
 
 
-class PoolLayer(CacheLayerMixin):
+class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer for all slots: (1, heads, capacity, size), written in place, never reordered."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.keys: Any  # None before the first update, which shows the shapes
+        self.values: Any
+        self.is_initialized: bool
         self.capacity = 0
 
     def reserve(self, capacity: int) -> None:
@@ -84,12 +88,12 @@ class PoolLayer(CacheLayerMixin):
         else:
             self.keys.index_copy_(2, row.slots, key_states)
             self.values.index_copy_(2, row.slots, value_states)
-        extent = row.batch.extent
-        return self.keys[:, :, :extent], self.values[:, :, :extent]
+        first, end = row.batch.first, row.batch.extent
+        return self.keys[:, :, first:end], self.values[:, :, first:end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Keys that a mask would cover, and where they start."""
-        return running.get().batch.extent, 0
+        return len(running.get().batch.depth), 0
 
     def get_seq_length(self) -> int:
         """Slots before this row, as far as transformers needs to know."""
@@ -117,33 +121,53 @@ def tree_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of the running row: query (1, heads, P, size), key and value (1, kv_heads, N, size) from the pool.
 
     Query heads that share a key head are packed onto it, so keys and values are never copied.
     """
-    if kwargs.get("s_aux") is not None or kwargs.get("position_bias") is not None:
-        raise UnsupportedArchitecture(f"{type(module).__name__} has attention sinks or a position bias")
+    if kwargs.get("position_bias") is not None:
+        raise UnsupportedArchitecture(f"{type(module).__name__} has a position bias")
     row = running.get()
+    row.windows.append(sliding_window)
     heads, count, size = query.shape[1:]
     groups = heads // key.shape[1]
     window = row.window(sliding_window)
-    if softcap is None and window is None and row.batch.causal and count > 1:
-        out = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1
-        )
+    plain = softcap is None and s_aux is None
+    if plain and window is None and row.batch.causal and count > 1:
+        out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1)
         return out.transpose(1, 2).contiguous(), None
     packed = query.reshape(1, key.shape[1], groups * count, size)
     mask = None if window is None and row.batch.full else row.mask(window, groups)
-    if softcap is None:
+    if plain:
         out = scaled_dot_product_attention(packed, key, value, attn_mask=mask, scale=scaling)
     else:
-        scores = packed @ key.transpose(-1, -2) * (size**-0.5 if scaling is None else scaling)
-        scores = softcap * torch.tanh(scores / softcap)
-        scores = scores if mask is None else scores + mask
-        out = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype) @ value
+        sinks = None if s_aux is None else s_aux.reshape(1, key.shape[1], groups, 1).repeat_interleave(count, dim=2)
+        out = _by_hand(packed, key, value, mask, size**-0.5 if scaling is None else scaling, softcap, sinks)
     return out.reshape(1, heads, count, -1).transpose(1, 2).contiguous(), None
+
+
+def _by_hand(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """Attention with capped scores (Gemma 2) or a learned sink for each head that takes mass from all (gpt-oss)."""
+    scores = query @ key.transpose(-1, -2) * scaling  # (1, kv_heads, groups · P, N)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores + mask
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.to(scores.dtype)], dim=-1)
+    shares = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return shares[..., : key.shape[2]] @ value
 
 
 AttentionInterface.register(NAME, tree_attention)

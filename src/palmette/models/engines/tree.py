@@ -1,8 +1,8 @@
 """Tree attention, the part that does not depend on the array library.
 
-New tokens of all branches of all requests are packed into one row. A mask lets each token see its ancestors only, and its
-position is its depth. So there is no padding, no reordering of a cache, and every shared prefix is stored once. An engine
-adds `forward`: what one transformer does with such a row.
+New tokens of all branches of all requests are packed into one row. A mask lets each token see its ancestors only, and
+its position is its depth. So there is no padding, no reordering of a cache, and every shared prefix is stored once. An
+engine adds `forward`: what one transformer does with such a row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,72 +17,14 @@ from numpy.typing import NDArray
 from palmette.core.engine import Node, Tokenizer, Trunk
 from palmette.core.errors import EmptyPrompt, PromptTooLong, Unsupported, UsageError
 from palmette.core.scores import Scores
+from palmette.models.engines.batch import Batch, Output, reach
 from palmette.models.engines.pool import Cell, SlotPool
 
-__all__ = ["Batch", "Output", "TreeEngine", "TreeNode"]
+__all__ = ["TreeEngine", "TreeNode"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 CHUNK = 512  # new tokens in one forward pass of a prefill: bounds the mask
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One packed row of P new tokens over the first N slots of the pool.
-
-    `paths[i]` are the slots that token i sees, its own included. `rows` are the tokens whose scores are wanted.
-    """
-
-    tokens: Ints  # (P,)
-    positions: Ints  # (P,)
-    slots: Ints  # (P,)
-    seen: list[tuple[Ints, int]]  # per token: the slots of a whole path, and how many of them it sees
-    depth: Ints  # (N,), depth of the token in each slot
-    rows: Ints  # (R,)
-    hidden: bool
-
-    @property
-    def extent(self) -> int:
-        """N."""
-        return len(self.depth)
-
-    @cached_property
-    def causal(self) -> bool:
-        """True if this is one whole prompt in the pool's first slots: a plain causal forward needs no mask."""
-        size = len(self.tokens)
-        return size == self.extent and all(count == i + 1 for i, (_, count) in enumerate(self.seen)) and (
-            np.array_equal(self.slots, np.arange(size)) and np.array_equal(self.positions, np.arange(size))
-        )
-
-    @cached_property
-    def full(self) -> bool:
-        """True if every token sees all slots: a single branch without holes needs no mask."""
-        return len(self.tokens) == 1 and self.seen[0][1] == self.extent
-
-    @cached_property
-    def allowed(self) -> NDArray[np.bool_]:
-        """Which slots each token sees, bool[P, N]."""
-        table = np.zeros((len(self.tokens), self.extent), bool)
-        for i, (path, count) in enumerate(self.seen):
-            table[i, path[:count]] = True
-        return table
-
-    def mask(self, window: int | None = None) -> Floats:
-        """0 where a token may look, the lowest float elsewhere: float32[P, N]. `window` counts depth, not slots."""
-        table = self.allowed
-        if window is not None:
-            table = table & (self.positions[:, None] - self.depth[None, :] < window)
-        return np.where(table, np.float32(0), np.finfo(np.float32).min)
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a forward pass gives: scores float32[R, V]; with hidden states, last layer float32[P, width] after the final
-    norm, and all layers float32[R, layers + 1, width]."""
-
-    logits: Floats
-    last: Floats | None = None
-    layers: Floats | None = None
 
 
 class TreeNode(Trunk):
@@ -175,17 +116,22 @@ class TreeEngine(ABC):
 
     @property
     def key_value_bytes(self) -> int:
-        """Bytes of keys and values of all slots up to the extent of the pool."""
+        """Bytes of the keys and values of all slots up to the highest in use."""
         return self.pool.extent * self.slot_bytes
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes of keys and values that the pool has room for."""
+        return self.pool.capacity * self.slot_bytes
 
     def prefill(self, prompts: Sequence[Sequence[int]], *, hidden: bool = False) -> list[Node]:
         """One root for each prompt; a prefix that several prompts of the call share is computed and stored once."""
         for prompt in prompts:
             self._check_prompt(prompt)
-        plan = _Plan(self)
+        plan = _Plan(self.pool, hidden)
         paths = [plan.add(prompt) for prompt in prompts]
         wanted = sorted({path[-1] for path in paths})
-        outputs = self._run(plan.entries, wanted, hidden)
+        outputs = self._run(plan.entries, wanted)
         roots: list[Node] = []
         for prompt, path in zip(prompts, paths, strict=True):
             tokens = tuple(int(t) for t in prompt)
@@ -199,7 +145,6 @@ class TreeEngine(ABC):
         entries: list[_Entry] = []
         made: list[tuple[TreeNode, int]] = []
         leaves: list[Node] = []
-        hidden = False
         for node, new in zip(nodes, tokens, strict=True):
             if not isinstance(node, TreeNode) or node.engine is not self:
                 raise UsageError("a node of another engine was given to this one")
@@ -207,46 +152,51 @@ class TreeEngine(ABC):
                 raise PromptTooLong(
                     f"{node.depth} tokens and {len(new)} more do not fit the context of {self.context_length}"
                 )
-            hidden |= node.wants_hidden
+            self._check_tokens(new)
             parent, path = node, node.path()
             cells = [self.pool.take(node.depth + i) for i in range(len(new))]
             whole = np.concatenate([path, np.array([cell.slot for cell in cells], np.int64)])
             for i, (token, cell) in enumerate(zip(new, cells, strict=True)):
-                entries.append(_Entry(int(token), node.depth + i, cell, whole, node.depth + i + 1))
+                entries.append(_Entry(int(token), node.depth + i, cell, whole, node.depth + i + 1, node.wants_hidden))
                 parent = TreeNode(self, parent, [cell], int(token), node.wants_hidden)
                 made.append((parent, len(entries) - 1))
             parent._path = whole
             node.forget_path()
             leaves.append(parent)
-        outputs = self._run(entries, list(range(len(entries))), hidden)
+        outputs = self._run(entries, list(range(len(entries))))
         for child, place in made:
             self._fill(child, outputs[place])
         return leaves
 
-    def _run(self, entries: list[_Entry], wanted: list[int], hidden: bool) -> dict[int, tuple[Scores, Floats | None]]:
+    def _run(self, entries: list[_Entry], wanted: list[int]) -> dict[int, tuple[Scores, Floats | None]]:
         """Forward passes over all entries, at most CHUNK new tokens each; scores (and layer states) of `wanted`."""
         found: dict[int, tuple[Scores, Floats | None]] = {}
-        for first in range(0, len(entries), CHUNK):
-            chunk = entries[first : first + CHUNK]
-            rows = [i for i in wanted if first <= i < first + len(chunk)]
-            extent = max(int(e.path[: e.count].max()) for e in chunk) + 1 if chunk else 0
-            batch = Batch(
-                np.array([e.token for e in chunk], np.int64),
-                np.array([e.depth for e in chunk], np.int64),
-                np.array([e.cell.slot for e in chunk], np.int64),
-                [(e.path, e.count) for e in chunk],
-                self.pool.depth[:extent],
-                np.array([i - first for i in rows], np.int64),
-                hidden,
-            )
-            output = self.forward(batch)
+        for start in range(0, len(entries), CHUNK):
+            chunk = entries[start : start + CHUNK]
+            rows = [i for i in wanted if start <= i < start + len(chunk)]
+            output = self.forward(self._batch(chunk, [i - start for i in rows]))
             self.passes += 1
             if output.last is not None:
                 for entry, state in zip(chunk, output.last, strict=True):
-                    entry.cell.hidden = state
+                    entry.cell.hidden = state if entry.hidden else None
             for k, i in enumerate(rows):
-                found[i] = Scores(output.logits[k]), None if output.layers is None else output.layers[k]
+                states = output.layers[k] if output.layers is not None and entries[i].hidden else None
+                found[i] = Scores(output.logits[k]), states
         return found
+
+    def _batch(self, chunk: list[_Entry], rows: list[int]) -> Batch:
+        seen = [(entry.path, entry.count) for entry in chunk]
+        first, end = reach(seen)
+        return Batch(
+            np.array([entry.token for entry in chunk], np.int64),
+            np.array([entry.depth for entry in chunk], np.int64),
+            np.array([entry.cell.slot for entry in chunk], np.int64),
+            seen,
+            first,
+            self.pool.depth[first:end],
+            np.array(rows, np.int64),
+            any(entry.hidden for entry in chunk),
+        )
 
     def _fill(self, node: TreeNode, output: tuple[Scores, Floats | None]) -> None:
         node._scores, node._layers = output
@@ -256,9 +206,12 @@ class TreeEngine(ABC):
             raise EmptyPrompt("a prompt needs at least one token")
         if len(prompt) > self.context_length:
             raise PromptTooLong(f"the prompt has {len(prompt)} tokens, the context holds {self.context_length}")
-        if not 0 <= min(prompt) <= max(prompt) < self.vocabulary:
-            wrong = next(t for t in prompt if not 0 <= t < self.vocabulary)
-            raise UsageError(f"token {wrong} is outside the vocabulary of {self.vocabulary} tokens")
+        self._check_tokens(prompt)
+
+    def _check_tokens(self, tokens: Sequence[int]) -> None:
+        wrong = [token for token in tokens if not 0 <= token < self.vocabulary]
+        if wrong:
+            raise UsageError(f"token {wrong[0]} is outside the vocabulary of {self.vocabulary} tokens")
 
 
 @dataclass(frozen=True)
@@ -270,13 +223,15 @@ class _Entry:
     cell: Cell
     path: Ints
     count: int
+    hidden: bool
 
 
 class _Plan:
     """The prompts of one prefill as a prefix tree: what is shared gets one entry."""
 
-    def __init__(self, engine: TreeEngine) -> None:
-        self._engine = engine
+    def __init__(self, pool: SlotPool, hidden: bool) -> None:
+        self._pool = pool
+        self._hidden = hidden
         self._children: dict[tuple[int, int], int] = {}
         self.entries: list[_Entry] = []
 
@@ -288,13 +243,12 @@ class _Plan:
             if known is None:
                 break
             places.append(known)
-        fresh = [self._engine.pool.take(depth) for depth in range(len(places), len(prompt))]
+        fresh = [self._pool.take(depth) for depth in range(len(places), len(prompt))]
         cells = [self.entries[i].cell for i in places] + fresh
         path = np.array([cell.slot for cell in cells], np.int64)
         for depth in range(len(places), len(prompt)):
             token = int(prompt[depth])
             self._children[places[-1] if places else -1, token] = len(self.entries)
             places.append(len(self.entries))
-            self.entries.append(_Entry(token, depth, cells[depth], path, depth + 1))
+            self.entries.append(_Entry(token, depth, cells[depth], path, depth + 1, self._hidden))
         return places
-
