@@ -114,7 +114,11 @@ def test_bad_prompts_and_budgets_are_refused() -> None:
 
 
 def test_several_runs_leave_one_tree() -> None:
-    plans = [Plan(beam(3), (), "beam"), Plan(greedy(), (), "greedy"), Plan(nucleus(0.8), (temperature(0.9),), "nucleus")]
+    plans = [
+        Plan(beam(3), (), "beam"),
+        Plan(greedy(), (), "greedy"),
+        Plan(nucleus(0.8), (temperature(0.9),), "nucleus"),
+    ]
     done = decode_together(world(2, 6, eos=5), "ab", plans, max_tokens=6, model="world").run()
     trace = done.trace
     keys = [tuple(n.token for n in trace.path(node.id)) for node in trace.nodes]
@@ -162,7 +166,7 @@ def test_a_trace_holds_no_engine_memory() -> None:
     gc.collect()
     from palmette.tokens.matrix import MatrixNode
 
-    assert not [o for o in gc.get_objects() if isinstance(o, MatrixNode)]
+    assert not [o for o in gc.get_objects() if type(o) is MatrixNode]
     assert len(trace.nodes) > 6
 
 

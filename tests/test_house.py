@@ -48,9 +48,7 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {
-                full if (full := f"{node.module}.{alias.name}") in known else node.module for alias in node.names
-            }
+            found |= {full if (full := f"{node.module}.{alias.name}") in known else node.module for alias in node.names}
     return {name for name in found if name.startswith("palmette")}
 
 

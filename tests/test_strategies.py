@@ -179,7 +179,9 @@ def test_every_code_of_arithmetic_sampling_has_the_law_and_all_together_are_spre
         rows[seed % 4][found[seed % 4].tokens] += 1
     pooled = sum(rows, Counter())
     assert chi_square(dict(pooled), exact, 1200) > 1e-4
-    independent = np.mean([len({h.tokens for h in answers_of(sample(4), world(7), [0], budget, s)}) for s in range(300)])
+    independent = np.mean(
+        [len({h.tokens for h in answers_of(sample(4), world(7), [0], budget, s)}) for s in range(300)]
+    )
     assert together / 1200 > independent
 
 
@@ -332,9 +334,7 @@ def test_speculation_with_a_perfect_draft_takes_fewer_passes() -> None:
     engine = world(8, eos=None)
     plain = decode(engine, "a", greedy(), max_tokens=12)
     plain.run()
-    fast = decode(
-        engine, "a", speculative(engine, 5, draft_temperature=0.0), views=[temperature(0.0)], max_tokens=12
-    )
+    fast = decode(engine, "a", speculative(engine, 5, draft_temperature=0.0), views=[temperature(0.0)], max_tokens=12)
     fast.run()
     assert fast.text == plain.text
     assert fast.gather.passes <= 4 < plain.gather.passes

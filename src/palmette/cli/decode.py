@@ -13,10 +13,11 @@ import click
 
 from palmette.cli.shared import Generation, generation_options, positionals, strategy_from, views_from
 from palmette.tokens.decode import Decoding, Plan, decode_together
-from palmette.tokens.trace.export import check_target, write
+from palmette.tokens.trace.export import check_target, write, write_steps
 from palmette.tokens.trace.json import to_json
-from palmette.tokens.trace.terminal import printable, to_terminal
+from palmette.tokens.trace.terminal import to_terminal
 from palmette.tokens.trace.values import Trace
+from palmette.tokens.trace.visible import printable
 
 __all__ = ["command"]
 
@@ -39,11 +40,13 @@ __all__ = ["command"]
     metavar="FILE",
     help="Write the tree to a .html, .svg, .png or .json file; repeatable.",
 )
+@click.option("--steps", metavar="FOLDER", help="Write each step of the best answers as a histogram, A-001.svg and on.")
 @generation_options
 def command(
     words: tuple[str, ...],
     strategies: tuple[str, ...],
     trees: tuple[str, ...],
+    steps: str | None,
     views: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -73,6 +76,9 @@ def command(
     else:
         _print_texts(decoding)
     _save(decoding.trace, trees)
+    if steps:
+        written = write_steps(decoding.trace, steps)
+        click.echo(f"wrote {len(written)} histograms to {json.dumps(steps)}", err=True)
     if not trees and not as_json:
         _print_tree(decoding.trace)
     return 0

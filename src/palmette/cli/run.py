@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 
 from palmette.cli.shared import Generation, generation_options, positionals, strategy_from, views_from
 from palmette.tokens.decode import Decoding, Plan, decode_together
-from palmette.tokens.text import TextStream
-from palmette.tokens.trace.terminal import color_text, printable
+from palmette.tokens.trace.terminal import color_text, scale_line, token_table
+from palmette.tokens.trace.visible import printable
 from palmette.tokens.views.base import show
 
 __all__ = ["command"]
@@ -28,7 +29,7 @@ __all__ = ["command"]
     metavar="NAME[:ARG]",
     help="How tokens are chosen, such as greedy, beam:4 or 'sample|temperature:0.7'; see palmette strategies.",
 )
-@click.option("--show-probs", is_flag=True, help="Colour the text by log-probability.")
+@click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @generation_options
 def command(
     words: tuple[str, ...], strategy: str, views: tuple[str, ...], show_probs: bool, as_json: bool, **options: Any
@@ -54,7 +55,7 @@ def command(
         click.echo(json.dumps(_report(decoding, model, prompt, strategy, [show(v) for v in seen]), ensure_ascii=False))
     elif show_probs:
         decoding.run()
-        click.echo(_coloured(decoding))
+        _show_probabilities(decoding)
     else:
         _stream(decoding)
     return 0
@@ -83,10 +84,13 @@ def _report(decoding: Decoding, model: str, prompt: str, strategy: str, views: l
     return {"model": model, "prompt": prompt, "strategy": strategy, "views": views, **answers[0], "answers": answers}
 
 
-def _coloured(decoding: Decoding) -> str:
+def _show_probabilities(decoding: Decoding) -> None:
+    """Colour the text on a terminal; elsewhere leave it plain and list its tokens on standard error."""
     trace = decoding.trace
-    stream = TextStream(decoding.gather.tokenizer)
     best = trace.path(trace.runs[0].answers[0].node)
-    pieces = [(stream.push([node.token]), node.logprob) for node in best]
-    pieces.append((stream.close(), pieces[-1][1] if pieces else 0.0))
-    return color_text([p for p in pieces if p[0]], color=sys.stdout.isatty())
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        click.echo(printable(decoding.text) if sys.stdout.isatty() else decoding.text)
+        click.echo(token_table(best), err=True)
+        return
+    click.echo(color_text(decoding.pieces()), color=True)
+    click.echo(scale_line(sys.stderr.isatty()), err=True)

@@ -49,7 +49,7 @@ class LocalModel:
         merged = {**self.options, **options}
         seed = int(merged.pop("seed", 0))
         chosen = strategy or self.strategy or nucleus()
-        plan = Plan(chosen, (*self.views, *views), "decode", seed)
+        plan = Plan(chosen, (*self.views, *views), seed=seed)
         return decode_together(self.engine, prompt, [plan], model=self.id, **merged)
 
     def __call__(self, prompt: str | Sequence[int], **options: Any) -> Completion:
@@ -142,7 +142,7 @@ def grow(
     opened = _opened(source)
     merged = {**opened.options, **options}
     seed = int(merged.pop("seed", 0))
-    whole = [p if isinstance(p, Plan) else Plan(p, (), f"run {i}", seed) for i, p in enumerate(plans)]
+    whole = [p if isinstance(p, Plan) else Plan(p, (), seed=seed) for p in plans]
     viewed = [Plan(p.strategy, (*opened.views, *p.views), p.label, p.seed) for p in whole]
     return decode_together(opened.engine, prompt, viewed, model=opened.id, **merged)
 

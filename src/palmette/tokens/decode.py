@@ -15,6 +15,7 @@ from palmette.core.engine import Budget, Engine, Hypothesis, Step, Strategy, Vie
 from palmette.core.errors import BadParameter, EmptyPrompt, PromptTooLong, UsageError
 from palmette.core.rng import Rng
 from palmette.tokens.gather import Gather
+from palmette.tokens.strategies.named import label_of
 from palmette.tokens.strategies.sampling import sample
 from palmette.tokens.text import TextStream, text_of
 from palmette.tokens.trace.record import Recorder
@@ -67,7 +68,7 @@ class Decoding:
         self._streams = [TextStream(engine.tokenizer, self._stop, self._skip) for _ in plans]
         self._texts = [""] * len(plans)
         self._answers: list[tuple[Hypothesis, ...]] = [()] * len(plans)
-        runs = [Run(p.label or f"run {i}", tuple(show(v) for v in p.views), p.seed) for i, p in enumerate(plans)]
+        runs = [Run(p.label or label_of(p.strategy), tuple(show(v) for v in p.views), p.seed) for p in plans]
         shown = prompt if isinstance(prompt, str) else engine.tokenizer.decode(prompt)
         self._recorder = Recorder(engine.tokenizer, model, shown, tokens, runs) if trace else None
         budget = Budget(max_tokens, self._stop)
@@ -113,6 +114,14 @@ class Decoding:
     def answer_texts(self, run: int = 0) -> list[str]:
         """The texts of a run's answers, best first."""
         return [text_of(self._tokenizer, h.tokens, self._stop, self._skip) for h in self._answers[run]]
+
+    def pieces(self, run: int = 0) -> list[tuple[str, float]]:
+        """The best answer's text in the pieces its tokens added, each with the token's log-probability in the model."""
+        trace = self.trace
+        stream = TextStream(self._tokenizer, self._stop, self._skip)
+        found = [(stream.push([n.token]), n.logprob) for n in trace.path(trace.runs[run].answers[0].node)]
+        found.append((stream.close(), found[-1][1]))
+        return [piece for piece in found if piece[0]]
 
     @property
     def trace(self) -> Trace:
@@ -195,7 +204,7 @@ def decode(
     >>> decode(engine, "a", greedy()).run().text
     'b'
     """
-    plan = Plan(strategy if strategy is not None else sample(), tuple(views), "decode", seed)
+    plan = Plan(strategy if strategy is not None else sample(), tuple(views), seed=seed)
     return Decoding(engine, prompt, [plan], max_tokens=max_tokens, stop=stop, heal=heal, trace=trace, model=model)
 
 

@@ -12,6 +12,7 @@ from palmette.core.engine import Budget, Engine, Node, Step, Strategy, prompt_ke
 from palmette.core.errors import BadParameter
 from palmette.core.rng import Rng
 from palmette.core.scores import Scores
+from palmette.tokens.strategies.named import named
 from palmette.tokens.strategies.rows import walk
 
 __all__ = ["arithmetic"]
@@ -28,6 +29,7 @@ class Code:
     resolution: float = FRESH
 
 
+@named
 def arithmetic(n: int = 4) -> Strategy:
     """n samples at once, each with the model's law, together more diverse than independent ones.
 

@@ -18,10 +18,12 @@ from palmette.tokens.strategies.beams import (
     common_depth,
 )
 from palmette.tokens.strategies.frontier import Branch, conclude, grow
+from palmette.tokens.strategies.named import named
 
 __all__ = ["beam", "diverse_beam"]
 
 
+@named
 def beam(
     width: int = 4,
     length_penalty: float = 1.0,
@@ -64,6 +66,7 @@ def beam(
     return run
 
 
+@named
 def diverse_beam(
     width: int = 4,
     groups: int = 2,

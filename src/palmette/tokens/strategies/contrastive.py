@@ -11,10 +11,12 @@ from palmette.core.engine import Budget, Edge, Engine, Step, Strategy
 from palmette.core.errors import BadParameter
 from palmette.core.rng import Rng
 from palmette.tokens.strategies.frontier import Branch, grow
+from palmette.tokens.strategies.named import named
 
 __all__ = ["contrastive"]
 
 
+@named
 def contrastive(k: int = 4, alpha: float = 0.6) -> Strategy:
     """Choose among the k best v the one with the largest (1 − α) · p(v) − α · max cos(h_v, h_j) over the context's j.
 

@@ -13,6 +13,7 @@ from palmette.core.engine import Budget, Engine, Hypothesis, Step, Strategy
 from palmette.core.errors import BadParameter
 from palmette.core.rng import Rng
 from palmette.tokens.strategies.frontier import conclude
+from palmette.tokens.strategies.named import named
 from palmette.tokens.strategies.sampling import sample
 
 __all__ = ["Utility", "best_of", "chrf", "mbr", "token_f1"]
@@ -21,6 +22,7 @@ Utility = Callable[[str, str], float]
 Rank = Callable[[Engine, Sequence[Hypothesis]], Sequence[float]]
 
 
+@named
 def best_of(n: int = 8, by: Literal["mean", "sum"] = "mean") -> Strategy:
     """Sample n continuations and put the likeliest first.
 
@@ -37,6 +39,7 @@ def best_of(n: int = 8, by: Literal["mean", "sum"] = "mean") -> Strategy:
     return _reranked(sample(n), rank)
 
 
+@named
 def mbr(n: int = 16, utility: Literal["chrf", "f1"] | Utility = "chrf") -> Strategy:
     """Minimum Bayes risk decoding (Eikema & Aziz 2020): of n samples, the one most like all the others.
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from palmette.core.engine import Budget, Engine, Node, Step, Strategy, View
 from palmette.core.errors import BadParameter
 from palmette.core.rng import Rng
+from palmette.tokens.strategies.named import named
 from palmette.tokens.strategies.rows import walk
 from palmette.tokens.views.truncate import top_k, top_p
 
 __all__ = ["greedy", "nucleus", "sample", "topk"]
 
 
+@named
 def greedy() -> Strategy:
     """The likeliest token at every step, ties by lower id."""
 
@@ -25,6 +27,7 @@ def greedy() -> Strategy:
     return run
 
 
+@named
 def sample(n: int = 1) -> Strategy:
     """Ancestral sampling: draw every token from the model's distribution after the views.
 
@@ -45,6 +48,7 @@ def sample(n: int = 1) -> Strategy:
     return run
 
 
+@named
 def nucleus(p: float = 0.9, n: int = 1) -> Strategy:
     """Nucleus sampling (Holtzman et al. 2020): `sample` through the view `top_p`, which stands after all other views.
 
@@ -55,6 +59,7 @@ def nucleus(p: float = 0.9, n: int = 1) -> Strategy:
     return _through(top_p(p), sample(n))
 
 
+@named
 def topk(k: int = 40, n: int = 1) -> Strategy:
     """Top-k sampling (Fan et al. 2018): `sample` through the view `top_k`, which stands after all other views.
 

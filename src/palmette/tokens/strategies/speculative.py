@@ -18,6 +18,7 @@ from palmette.core.rng import Rng
 from palmette.core.scores import Scores
 from palmette.tokens.gather import Gather
 from palmette.tokens.strategies.frontier import Branch, chain_of, grow
+from palmette.tokens.strategies.named import named
 from palmette.tokens.views.reshape import temperature
 
 __all__ = ["prompt_lookup", "speculative"]
@@ -29,6 +30,7 @@ class Guess(Protocol):
     def __call__(self, node: Node, count: int) -> list[tuple[int, Scores | None]]: ...
 
 
+@named
 def speculative(draft: Engine, gamma: int = 4, draft_temperature: float = 1.0) -> Strategy:
     """Sample from the target; a smaller model with the same vocabulary drafts γ tokens ahead.
 
@@ -53,6 +55,7 @@ def speculative(draft: Engine, gamma: int = 4, draft_temperature: float = 1.0) -
     return run
 
 
+@named
 def prompt_lookup(ngram: int = 3, gamma: int = 10) -> Strategy:
     """Sample from the target; guesses are what followed the last n-gram when it occurred before (Saxena 2023).
 

@@ -14,6 +14,7 @@ from palmette.core.rng import Rng
 from palmette.core.scores import Floats
 from palmette.tokens.strategies.beams import Candidate, Early, Group, best_first
 from palmette.tokens.strategies.frontier import Branch, conclude, grow
+from palmette.tokens.strategies.named import named
 
 __all__ = ["beam_sample", "stochastic_beam"]
 
@@ -29,6 +30,7 @@ class Leaf:
     finish: Finish | None = None
 
 
+@named
 def stochastic_beam(width: int = 4) -> Strategy:
     """Stochastic beam search (Kool et al. 2019): `width` different sequences, an exact sample without replacement.
 
@@ -98,6 +100,7 @@ def _settle(engine: Engine, budget: Budget, chosen: list[Leaf]) -> list[Leaf]:
     return [leaf if leaf.finish is not None else Leaf(next(grown).node, leaf.phi, leaf.perturbed) for leaf in marked]
 
 
+@named
 def beam_sample(width: int = 4, length_penalty: float = 1.0, early_stopping: Early = False) -> Strategy:
     """Beam sampling: candidates are drawn, without replacement, from all continuations of all beams, then ranked.
 

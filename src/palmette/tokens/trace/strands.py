@@ -110,7 +110,7 @@ def run_lines(trace: Trace) -> list[tuple[int, str]]:
     for number, run in enumerate(trace.runs):
         views = f" · views: {', '.join(run.views)}" if run.views else ""
         state = "" if run.answers else " · not finished"
-        found.append((number, f"{letter(number)}  {run.label}{views} · seed {run.seed}{state}"))
+        found.append((number, f"{letter(number)} · {run.label}{views} · seed {run.seed}{state}"))
     return found
 
 

@@ -174,14 +174,18 @@ def _box(drawn: Layout, box: Box, fill: str) -> str:
     y += SIZES["inset"]
     for number, text in enumerate(box.lines):
         small = box.kind == "prompt" and number == 0
-        out.append(text_at(left, y + 13, text, SIZES["caption"] if small else SIZES["token"], colour, best and not small))
+        out.append(
+            text_at(left, y + 13, text, SIZES["caption"] if small else SIZES["token"], colour, best and not small)
+        )
         y += SIZES["line"]
     for text in box.captions:
         out.append(text_at(left, y + 10, text, SIZES["caption"], colour))
         y += SIZES["note"]
     if box.nodes[-1] in drawn.sheet.marks.parts:
         at = box.x + box.width + 8
-        out.append(f'<path d="M{at:.1f} {box.y - 8:.1f}l8 8l-8 8l-8 -8z" fill="#fff" stroke="#1b1b1b" stroke-width="2"/>')
+        out.append(
+            f'<path d="M{at:.1f} {box.y - 8:.1f}l8 8l-8 8l-8 -8z" fill="#fff" stroke="#1b1b1b" stroke-width="2"/>'
+        )
     return "".join([*out, "</g>"])
 
 

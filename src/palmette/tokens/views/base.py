@@ -79,7 +79,7 @@ class ViewNode:
         self.inner: Node | None = inner
         self._below = inner
         self.parent = parent
-        self.root: Node = self if parent is None else root_of(parent)
+        self.root: Node | None = None if parent is None else root_of(parent)
         self._state: Any = _UNREAD
         self._scores: Scores | None = None
         self.token = inner.token
