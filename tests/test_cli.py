@@ -101,7 +101,6 @@ def test_probabilities_are_shown_without_colour_where_there_is_no_terminal() -> 
         (["run", "x", "--max-tokens", "0"], 2, "at least 1"),
         (["run", "word " * 3000], 2, "context holds"),
         (["run", "x", "--strategy", "speculative"], 2, "draft"),
-        (["run", "x", "--view", "dola"], 1, "layers"),
         (["decode", "x", "--tree", "tree.gif"], 2, "gif"),
         (["decode", "x", "--tree", "/no/such/folder/t.svg"], 2, "folder"),
         (["rnu", "x"], 2, "Did you mean 'run'"),
@@ -110,13 +109,27 @@ def test_probabilities_are_shown_without_colour_where_there_is_no_terminal() -> 
     ],
 )
 def test_bad_input_is_one_clear_line(args: list[str], code: int, says: str) -> None:
-    if args[-1] == "dola":
-        pytest.skip("the embedded model's engine gives its layers")
     done = call(*args)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_views_that_look_inside_run_on_the_embedded_model() -> None:
+    plain = call("run", "Once upon", "--strategy", "greedy", "--max-tokens", "12").stdout
+    for args in (["--view", "dola"], ["--view", "guide:Once there"], ["--strategy", "contrastive"]):
+        done = call("run", "Once upon", "--strategy", "greedy", "--max-tokens", "12", *args)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+    assert plain.strip()
+
+
+def test_steps_are_written_as_histograms(tmp_path: Path) -> None:
+    folder = tmp_path / "steps"
+    done = call("decode", "Once upon", "--strategy", "greedy", "--max-tokens", "3", "--steps", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in folder.iterdir()) == ["A-001.svg", "A-002.svg", "A-003.svg"]
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -137,7 +150,7 @@ def test_control_c_stops_cleanly_and_keeps_what_was_said() -> None:
     rest, errors = process.communicate(timeout=30)
     assert len(first) == 10
     assert "Traceback" not in errors
-    assert (process.returncode, errors) in ((130, "palmette: stopped\n"), (0, ""))
+    assert (process.returncode, errors.strip()) in ((130, "palmette: stopped"), (0, ""))
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -48,6 +49,14 @@ class Verbs(click.Group):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise click.UsageError(f"no verb {args[0]!r}.{near_miss(args[0], VERBS)} Known: {', '.join(VERBS)}.")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a reader that has closed its end of the pipe is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader is gone; nothing more can be written
+            return 0
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their lines, without loading them."""
@@ -88,9 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say("palmette: stopped")
         return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader is gone; nothing more can be written
-        return 0
     except MemoryError:
         if debug:
             raise

@@ -106,9 +106,10 @@ def positionals(words: Sequence[str]) -> tuple[str, str]:
 
 
 def _standard_input() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
+    text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+    if not text:
         raise UsageError('no prompt: write it in quotes (palmette run "Once upon a time") or pipe it in')
-    return sys.stdin.read().removesuffix("\n")
+    return text
 
 
 def views_from(specs: Sequence[str], generation: Generation) -> list[View]:

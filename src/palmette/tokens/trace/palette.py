@@ -25,7 +25,7 @@ def shade(value: float) -> str:
 def ink(fill: str) -> str:
     """Black or white, whichever reads better on a fill: at least 4.5 to 1 (WCAG)."""
     light = luminance(fill)
-    return "#0b0b0b" if (light + 0.05) / 0.053 >= 1.05 / (light + 0.05) else "#ffffff"
+    return "#000000" if (light + 0.05) / 0.05 >= 1.05 / (light + 0.05) else "#ffffff"
 
 
 def hue(run: int) -> str:
