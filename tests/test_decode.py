@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import law, world
 
 from palmette.core.engine import Budget, Engine
 from palmette.core.errors import BadParameter, EmptyPrompt, PromptTooLong, UsageError
@@ -19,7 +20,6 @@ from palmette.tokens.strategies import STRATEGIES, beam, greedy, nucleus, sample
 from palmette.tokens.text import TextStream, text_of
 from palmette.tokens.trace.json import from_json, to_json
 from palmette.tokens.views import ban, compose, temperature, top_k
-from worlds import law, world
 
 BYTES = ["a", "b", "é", "…", "😀", "ab", "\n", "<end>"]
 

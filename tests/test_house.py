@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import palmette
-from palmette.cli.main import VERBS, palmette as command
+from palmette.cli.main import VERBS
+from palmette.cli.main import palmette as command
 from palmette.core.engine import Strategy
 from palmette.tokens import strategies, views
 from palmette.tokens.strategies import STRATEGIES

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import answers_of, chi_square, law, steps_of, world
 
 from palmette.core.engine import Budget, Engine, Strategy, View
 from palmette.core.errors import BadParameter
@@ -46,7 +47,6 @@ from palmette.tokens.views import (
     top_k,
     top_p,
 )
-from worlds import answers_of, chi_square, law, steps_of, world
 
 DRAFT = world(99)
 

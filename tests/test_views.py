@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import world
 
 from palmette.core.engine import Engine, Node
 from palmette.core.errors import BadParameter, EmptySupport, Unsupported
@@ -46,7 +47,6 @@ from palmette.tokens.views import (
     xtc,
 )
 from palmette.tokens.views.constrain import HealConstraint, pack_mask, unpack_mask
-from worlds import world
 
 
 def row_engine(values: list[float], size: int | None = None) -> MatrixEngine:
