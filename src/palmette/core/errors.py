@@ -6,7 +6,12 @@ PalmetteError                     exit code 1
 │   │   └── UnknownModel
 │   ├── BadParameter              a known parameter with a value out of its range
 │   ├── EmptyPrompt               nothing to continue
-│   └── PromptTooLong             more tokens than the context holds
+│   ├── PromptTooLong             more tokens than the context holds
+│   └── ConstraintError           a constraint that cannot be built, with the reason
+│       ├── GrammarError          a regex or grammar
+│       ├── SchemaError           a schema: the path in it and the reason
+│       │   └── Unsatisfiable     a schema that no document satisfies
+│       └── BudgetTooSmall        no complete answer fits into max_tokens; says how many tokens one needs
 ├── MissingExtra                  an optional dependency is not installed
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
@@ -25,18 +30,23 @@ from collections.abc import Iterable
 
 __all__ = [
     "BadParameter",
+    "BudgetTooSmall",
     "ConfigMismatch",
+    "ConstraintError",
     "CorruptCheckpoint",
     "EmptyPrompt",
     "EmptySupport",
+    "GrammarError",
     "MissingExtra",
     "ModelError",
     "ModelNotFound",
     "PalmetteError",
     "PromptTooLong",
+    "SchemaError",
     "UnknownModel",
     "UnknownName",
     "UnsafeCheckpoint",
+    "Unsatisfiable",
     "Unsupported",
     "UnsupportedArchitecture",
     "UsageError",
@@ -86,6 +96,37 @@ class EmptyPrompt(UsageError):
 
 class PromptTooLong(UsageError):
     """A prompt that does not fit the context; it is never truncated silently."""
+
+
+class ConstraintError(UsageError):
+    """A constraint that cannot be built."""
+
+
+class GrammarError(ConstraintError):
+    """A regex, choice list or grammar that cannot be compiled, or not within the limits."""
+
+
+class SchemaError(ConstraintError):
+    """A schema that cannot be compiled. `path` is a JSON pointer into it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"schema at {path or '/'}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Unsatisfiable(SchemaError):
+    """A schema that no document satisfies."""
+
+
+class BudgetTooSmall(ConstraintError):
+    """No complete answer fits into the budget; `needs` tokens would do."""
+
+    def __init__(self, needs: int, budget: int) -> None:
+        super().__init__(
+            f"max_tokens is {budget}, but the shortest complete answer found needs {needs}; allow that many"
+        )
+        self.needs = needs
 
 
 class MissingExtra(PalmetteError):
