@@ -99,3 +99,22 @@ def test_excluded_tokens_have_no_probability() -> None:
     assert scores.logprob(1) == -np.inf
     assert scores.at(np.array([1, 2, 0])).tolist() == [-np.inf, pytest.approx(np.log(0.25)), pytest.approx(np.log(0.5))]
     assert scores.count == 2
+
+
+@pytest.mark.parametrize("size", [31, 32, 1000, 5000])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+def test_a_mask_keeps_exactly_the_tokens_of_its_bits(size: int, share: float) -> None:
+    rng = np.random.default_rng(size)
+    values = rng.normal(size=size).astype(np.float32)
+    values[rng.random(size) < 0.1] = -np.inf
+    for words_size in (size, size - 7, size + 40):
+        bits = rng.random(words_size) < share
+        words = np.packbits(np.pad(bits, (0, -words_size % 32)), bitorder="little").view(np.uint32)
+        allowed = np.pad(bits, (0, max(0, size - words_size)))[:size]
+        if words_size < size:
+            allowed[words_size:] = False
+        for scores in (Scores(values), Scores(values).prefix(500)):
+            kept = scores.masked(words)
+            expected = np.where(allowed, scores.dense(), -np.inf)
+            assert np.array_equal(kept.dense(), expected)
+            assert kept.count == np.count_nonzero(expected > -np.inf)

@@ -12,6 +12,7 @@ from worlds import world
 
 from palmette.core.engine import Engine, Node
 from palmette.core.errors import BadParameter, EmptySupport, Unsupported
+from palmette.core.scores import Scores, unpacked
 from palmette.tokens.decode import decode
 from palmette.tokens.gather import Gather
 from palmette.tokens.matrix import MatrixEngine
@@ -46,7 +47,7 @@ from palmette.tokens.views import (
     watermark,
     xtc,
 )
-from palmette.tokens.views.constrain import HealConstraint, pack_mask, unpack_mask
+from palmette.tokens.views.constrain import HealConstraint, pack_mask
 
 
 def row_engine(values: list[float], size: int | None = None) -> MatrixEngine:
@@ -317,7 +318,7 @@ def test_a_constraint_holds_under_forks() -> None:
 
 def test_masks_round_trip() -> None:
     ids = np.array([0, 31, 32, 63, 64, 99])
-    assert unpack_mask(pack_mask(ids, 100)).tolist() == ids.tolist()
+    assert np.flatnonzero(unpacked(pack_mask(ids, 100), 100)).tolist() == ids.tolist()
 
 
 def test_healing_spells_the_prompt_again() -> None:
@@ -325,7 +326,7 @@ def test_healing_spells_the_prompt_again() -> None:
     done = decode(engine, [0, 3, 0], greedy(), heal=True, max_tokens=3).run()
     assert done.text == "hh" or done.text.startswith(("h", "t"))
     constraint = HealConstraint(engine.tokenizer, 4, b"ht")
-    assert unpack_mask(constraint.mask(b"ht")).tolist() == [0, 2]
+    assert np.flatnonzero(unpacked(constraint.mask(b"ht"), 4)).tolist() == [0, 2]
     assert constraint.step(b"ht", 0) == b"t"
     assert constraint.accepts(constraint.step(b"t", 1))
 

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from palmette.core.errors import ModelError
 
-__all__ = ["Floats", "Ids", "Scores", "reference_order"]
+__all__ = ["Floats", "Ids", "Scores", "reference_order", "unpacked"]
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 HEAD = 256  # candidates that are tried before a larger prefix is looked at
 _BLOCKS = 4096
+LISTED = 2048  # at most so many candidates that a mask leaves are listed; more stay a dense row
+_ADDENDS = np.where(np.arange(256)[:, None] >> np.arange(8) & 1, np.float32(0), np.float32(-np.inf))
 
 
 class Scores:
@@ -70,6 +72,19 @@ class Scores:
     def only(self, ids: Ids) -> Scores:
         """Keep these ids (those that are still candidates) and drop all others."""
         return Scores.listed(ids, self.at(ids), self.size)
+
+    def masked(self, words: NDArray[np.uint32]) -> Scores:
+        """Keep the tokens whose bits are set: 32 to a word, lowest bit first; tokens past the last word are dropped."""
+        if self.ids is not None:
+            keep = unpacked(words, self.size)[self.ids]
+            return Scores(self.values[keep], self.ids[keep], self.size)
+        if int(np.bitwise_count(words).sum()) <= LISTED:
+            ids = np.flatnonzero(unpacked(words, self.size))
+            return Scores.listed(ids, self.values[ids], self.size)
+        addend = _ADDENDS.take(words.view(np.uint8), axis=0).reshape(-1)  # eight tokens a byte: 0 or -inf
+        if addend.size < self.size:
+            addend = np.concatenate([addend, np.full(self.size - addend.size, -np.inf, np.float32)])
+        return Scores(self.values + addend[: self.size])
 
     def prefix(self, count: int) -> Scores:
         """Keep the best `count` candidates exactly (ties by lower id)."""
@@ -220,6 +235,12 @@ class Scores:
     def __repr__(self) -> str:
         form = "dense" if self.ids is None else "listed"
         return f"Scores({form}, {self.count} of {self.size} candidates)"
+
+
+def unpacked(words: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
+    """Bits to bool[size]; tokens past the last word are False."""
+    bits = np.unpackbits(words.view(np.uint8), count=min(size, 32 * words.size), bitorder="little").view(np.bool_)
+    return bits if bits.size == size else np.concatenate([bits, np.zeros(size - bits.size, np.bool_)])
 
 
 def reference_order(values: NDArray[np.floating]) -> Ids:

@@ -35,6 +35,11 @@ class Pending(Trunk):
         return self._real
 
     @property
+    def ready(self) -> bool:
+        """Whether reading the scores costs nothing any more."""
+        return self._real is not None
+
+    @property
     def inner(self) -> Node | None:
         """The engine may itself be a view."""
         return self.real().inner

@@ -23,7 +23,8 @@ __all__ = ["GrammarConstraint", "GrammarState", "grammar_constraint", "lark_cons
 class GrammarState:
     """Where in the grammar a prefix stands.
 
-    `queue` are tokens that must follow, in the tokenizer's own spelling; the matcher has not consumed them yet.
+    `queue` are tokens that must follow, in the tokenizer's own spelling, or the end where nothing else can follow; the
+    matcher has not consumed them yet.
     """
 
     matcher: LLMatcher
@@ -51,7 +52,8 @@ class GrammarConstraint:
     ) -> None:
         self.name = name
         self.spell = spell
-        self._eos = tuple(sorted(eos))
+        self._eos = eos
+        self._end = (min(eos),)
         self._words = (tokenizer.vocab_size + 31) // 32
         matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LLParserLimits(verbose_errors=False))
         if matcher.is_error():
@@ -69,10 +71,8 @@ class GrammarConstraint:
         """The tokens that may follow: uint32 words, one bit for each token of the vocabulary."""
         if s.queue:
             return self._bits((s.queue[0],))
-        if s.ended:
+        if s.ended or s.matcher.is_stopped():
             return self._bits(())
-        if s.matcher.is_stopped():
-            return self._bits(self._eos if s.matcher.is_accepting() else ())
         words = np.zeros(self._words, np.uint32)
         s.matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
         self._check(s.matcher)
@@ -100,10 +100,13 @@ class GrammarConstraint:
 
     def accepts(self, s: GrammarState) -> bool:
         """Whether the text may end here."""
-        return not s.ended and not s.queue and s.matcher.is_accepting()
+        return not s.ended and s.queue[:1] in ((), self._end) and s.matcher.is_accepting()
 
     def _state(self, matcher: LLMatcher) -> GrammarState:
-        queue = tuple(matcher.compute_ff_tokens()) if self.spell and not matcher.is_stopped() else ()
+        if matcher.is_stopped():
+            queue: tuple[int, ...] = self._end if matcher.is_accepting() else ()
+        else:
+            queue = tuple(matcher.compute_ff_tokens()) if self.spell else ()
         self._check(matcher)
         return GrammarState(matcher, queue, False)
 

@@ -35,14 +35,25 @@ class Recorder:
         self._steps = [0] * len(self._runs)
         self._nodes = [TraceNode(0, -1, -1, b"", "", 0, 0.0, 0)]
         self._places: dict[int, int] = {}
-        self._bottoms: dict[int, tuple[Ids, Scores]] = {}
+        self._waiting: dict[int, list[tuple[Step, Sequence[bytes], int]]] = {}
 
     def trace(self) -> Trace:
         """The tree so far."""
+        for run in self._waiting:
+            self._catch_up(run)
         return Trace(self._model, self._prompt, self._tokens, tuple(self._runs), tuple(self._nodes))
 
     def see(self, step: Step, stop: Sequence[bytes] = (), skip: int = 0) -> None:
-        """Add one step of run `step.run`."""
+        """Add one step of run `step.run`; it is written down when its scores are known, so that nothing runs for it."""
+        self._waiting.setdefault(step.run, []).append((step, stop, skip))
+        if all(_ready(edge.parent) for edge in step.edges):
+            self._catch_up(step.run)
+
+    def _catch_up(self, run: int) -> None:
+        while self._waiting[run]:
+            self._write(*self._waiting[run].pop(0))
+
+    def _write(self, step: Step, stop: Sequence[bytes], skip: int) -> None:
         run = step.run
         for edge in step.edges:
             parent = self._place(edge.parent)
@@ -131,6 +142,13 @@ def _stages(node: Node) -> list[tuple[str, Scores]]:
         found.append((below.label, below.scores))
         below = below.inner
     return found[::-1]
+
+
+def _ready(node: Node) -> bool:
+    """Whether the model's own scores of a node have been computed."""
+    while (below := node.inner if getattr(node, "ready", True) else None) is not None:
+        node = below
+    return bool(getattr(node, "ready", True))
 
 
 def _look(run: int, ids: Ids, stages: list[tuple[str, Scores]]) -> Look:

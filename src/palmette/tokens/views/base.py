@@ -30,6 +30,8 @@ class PointView:
 
     `apply(scores, state, node)` gives the new scores; `start(prompt, engine)` the state of a root;
     `advance(state, token, parent)` the state after `token`, where `parent` is the view's own node before it.
+    `certain(state)` may name the one token that can follow whatever the model says. Nearest to the model such a view
+    then does not ask for its scores, and a chain of certain tokens costs one forward pass together with the next choice.
     """
 
     name: str
@@ -41,6 +43,7 @@ class PointView:
     advance: Callable[[Any, int, Node], Any] = field(
         repr=False, compare=False, default=lambda state, token, parent: state
     )
+    certain: Callable[[Any], int | None] = field(repr=False, compare=False, default=lambda state: None)
 
     def __call__(self, engine: Engine) -> Engine:
         """Wrap an engine."""
@@ -112,6 +115,10 @@ class ViewNode:
         """The next token's scores after this view; raises EmptySupport when it leaves none."""
         if self._scores is None:
             view = self._engine.view
+            sure = None if isinstance(self._below, ViewNode) else view.certain(self.state)
+            if sure is not None:
+                self._scores = Scores(np.zeros(1), np.array([sure]), self._engine.vocabulary)
+                return self._scores
             scores = view.apply(self._below.scores, self.state, self)
             if scores.empty:
                 text = self._engine.tokenizer.decode([self.token]) if self.token >= 0 else ""

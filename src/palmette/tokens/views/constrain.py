@@ -12,25 +12,25 @@ from palmette.core.errors import EmptySupport
 from palmette.core.scores import Ids, Scores
 from palmette.tokens.views.base import PointView
 
-__all__ = ["HealConstraint", "constrain", "pack_mask", "unpack_mask"]
+__all__ = ["HealConstraint", "constrain", "pack_mask"]
 
 
 def constrain(constraint: Constraint[Any], name: str = "constrain") -> PointView:
     """Remove what `constraint` forbids; an end-of-sequence token is allowed exactly where it accepts."""
 
     def apply(scores: Scores, state: Any, node: Node) -> Scores:
-        ids = unpack_mask(constraint.mask(state))
-        kept = scores.only(ids[ids < scores.size])
+        kept = scores.masked(constraint.mask(state))
         if kept.empty:
             raise EmptySupport(f"no token may follow the prefix of {node.depth} tokens under {constraint!r}")
         return kept
 
     return PointView(
         name,
-        {"constraint": type(constraint).__name__},
+        {"constraint": constraint},
         apply,
         start=lambda prompt, engine: constraint.start(),
         advance=lambda state, token, parent: constraint.step(state, token),
+        certain=lambda state: next(iter(constraint.forced(state)), None),
     )
 
 
@@ -39,11 +39,6 @@ def pack_mask(ids: Ids, size: int) -> BitMask:
     bits = np.zeros((size + 31) // 32 * 32, np.uint8)
     bits[ids] = 1
     return np.packbits(bits, bitorder="little").view(np.uint32)
-
-
-def unpack_mask(mask: BitMask) -> Ids:
-    """Bits to ascending token ids."""
-    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ def _within(name: str, value: float, low: float, high: float) -> None:
         raise BadParameter(f"{name} must lie between {low:g} and {high:g}, not {value!r}")
 
 
+def _check_ties(name: str, ties: str) -> None:
+    if ties not in ("drop", "keep"):
+        raise BadParameter(f"{name}'s ties must be 'drop' or 'keep', not {ties!r}")
+
+
 def top_k(k: int = 50, ties: Literal["drop", "keep"] = "drop") -> PointView:
     """Keep the k best candidates (Fan et al. 2018).
 
@@ -38,8 +43,7 @@ def top_k(k: int = 50, ties: Literal["drop", "keep"] = "drop") -> PointView:
     """
     if k < 0:
         raise BadParameter(f"top_k must be 0 (off) or positive, not {k!r}")
-    if ties not in ("drop", "keep"):
-        raise BadParameter(f"top_k's ties must be 'drop' or 'keep', not {ties!r}")
+    _check_ties("top_k", ties)
 
     def apply(scores: Scores) -> Scores:
         if k == 0 or k >= scores.size:
@@ -89,7 +93,7 @@ def min_p(p: float = 0.05) -> PointView:
 
 
 def epsilon(cutoff: float = 3e-4) -> PointView:
-    """Keep q ≥ ε (Hewitt et al. 2022); the best candidate always stays. Usual: 3e-4 … 9e-4; 0 keeps all."""
+    """Keep q ≥ ε (Hewitt et al. 2022); the best candidates always stay. Usual: 3e-4 … 9e-4; 0 keeps all."""
     _within("epsilon", cutoff, 0.0, 1.0)
     return pointwise("epsilon", lambda s: _floor(s, cutoff), cutoff=cutoff)
 
@@ -104,24 +108,31 @@ def _floor(scores: Scores, probability: float) -> Scores:
     if probability <= 0.0 or scores.empty:
         return scores
     kept = scores.at_least(scores.log_normalizer + math.log(probability))
-    return kept if kept.count else scores.prefix(1)
+    return kept if kept.count else scores.at_least(scores.peak)
 
 
-def typical(mass: float = 0.95) -> PointView:
+def typical(mass: float = 0.95, ties: Literal["drop", "keep"] = "drop") -> PointView:
     """Locally typical sampling (Meister et al. 2022): the smallest set of mass ≥ τ whose surprise is nearest to H.
 
-    Candidates are ordered by |−ln q − H|, ties by lower id; 1 keeps all.
+    Candidates are ordered by |−ln q − H|, ties by lower id.
+
+    Args:
+        mass: τ, probability mass to keep, 0 … 1; 1 keeps all.
+        ties: "drop" keeps the smallest set; "keep" also keeps all that are as near as the last one (transformers).
     """
     _within("typical", mass, 0.0, 1.0)
+    _check_ties("typical", ties)
 
     def apply(scores: Scores) -> Scores:
         if mass >= 1.0 or scores.empty:
             return scores
         ids = scores.support()
         logq = scores.at(ids) - scores.log_normalizer
-        return scores.only(_nearest(ids, np.abs(-logq - scores.entropy), np.exp(logq), mass))
+        distance = np.abs(-logq - scores.entropy)
+        kept = _nearest(ids, distance, np.exp(logq), mass)
+        return scores.only(ids[distance <= distance[ids == kept[-1]]] if ties == "keep" else kept)
 
-    return pointwise("typical", apply, mass=mass)
+    return pointwise("typical", apply, mass=mass, ties=ties)
 
 
 def _nearest(ids: Ids, distance: Floats, q: Floats, mass: float) -> Ids:
