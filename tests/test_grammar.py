@@ -14,8 +14,8 @@ from palmette.core.scores import unpacked
 from palmette.tokens.decode import Plan, decode, decode_together
 from palmette.tokens.matrix import MatrixEngine
 from palmette.tokens.strategies import STRATEGIES, beam, sample
-from palmette.tokens.structure.grammar import GrammarConstraint, lark_constraint, regex_constraint
-from palmette.tokens.views import constrain, temperature
+from palmette.tokens.structure.grammar import lark_constraint, regex_constraint
+from palmette.tokens.views import constrain
 from worlds import law
 
 PATTERNS = ["[a-c]{2,5}x", "(foo|bar)+[a-c]{3,5}", "[0-9]{3}-[0-9]{4}", 'say "hello, wide world" [0-9]', "ä|öü|日本"]
@@ -48,22 +48,6 @@ def test_forced_text_costs_no_forward_pass(engine: Engine) -> None:
         assert done.gather.passes <= 2, "one for the prompt, one for the digit"
     assert len(done.trace.nodes) == len(done.answers[0].tokens) + 1
     assert all(np.isfinite(n.logprob) and n.logprob < 0 for n in done.trace.nodes[1:]), "the trace has the model's own"
-
-
-def test_spelling_may_be_left_to_the_model(engine: Engine) -> None:
-    free = GrammarConstraint(*_parts(engine, "hello there"), spell=False)
-    views = [constrain(free), temperature(8.0)]
-    tokens = {h.tokens for h in decode(engine, "a", sample(12), views=views, max_tokens=20).run().answers}
-    assert len(tokens) > 1
-    assert {palmette.open_engine("zoo:seedling").tokenizer.decode(t) for t in tokens} == {"hello there"}
-
-
-def _parts(engine: Engine, pattern: str) -> tuple[object, str, frozenset[int]]:
-    from llguidance import LLMatcher
-
-    from palmette.tokens.structure.grammar import token_table
-
-    return token_table(engine), LLMatcher.grammar_from_regex(pattern), engine.eos  # type: ignore[return-value]
 
 
 def test_states_are_values(engine: Engine) -> None:

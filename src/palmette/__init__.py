@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.resolve import open_engine
     from palmette.tokens.decode import Decoding, Plan
+    from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
     from palmette.tokens.strategies import (
         arithmetic,
@@ -73,6 +74,7 @@ _HOMES = {
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.resolve": "open_engine",
     "palmette.tokens.decode": "Decoding Plan",
+    "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
     "palmette.tokens.strategies": (
         "arithmetic beam beam_sample best_of contrastive diverse_beam greedy mbr nucleus prompt_lookup sample "
@@ -112,12 +114,14 @@ __all__ = [
     "contrastive",
     "decode",
     "detect_watermark",
+    "dialect",
     "diverse_beam",
     "dola",
     "dry",
     "dynamic_temperature",
     "epsilon",
     "eta",
+    "explain",
     "greedy",
     "grow",
     "guide",
@@ -143,6 +147,7 @@ __all__ = [
     "top_n_sigma",
     "top_p",
     "topk",
+    "translate",
     "typical",
     "watermark",
     "xtc",

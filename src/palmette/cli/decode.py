@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from palmette.cli.shared import Generation, generation_options, positionals, strategy_from, views_from
+from palmette.cli.shared import Generation, common_views, generation_options, positionals, strategy_from
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.trace.export import check_target, write, write_steps
 from palmette.tokens.trace.json import to_json
@@ -28,10 +28,9 @@ __all__ = ["command"]
     "--strategy",
     "strategies",
     multiple=True,
-    default=("nucleus:0.9",),
-    show_default=True,
     metavar="NAME[:ARG]",
-    help="A strategy; repeatable. Own views follow a bar: 'sample|temperature:0.7|top_k:20'.",
+    help="A strategy; repeatable. Own views follow a bar: 'sample|temperature:0.7|top_k:20'. "
+    "[default: nucleus:0.9; sample with --set or --dialect]",
 )
 @click.option(
     "--tree",
@@ -60,9 +59,9 @@ def command(
         check_target(Path(tree))
     model, prompt = positionals(words)
     generation = Generation(**options)
-    common = views_from(views, generation)
+    common = common_views(views, generation)
     plans = []
-    for text in strategies:
+    for text in strategies or (generation.default_strategy,):
         chosen, own = strategy_from(text, generation)
         plans.append(Plan(chosen, [*common, *own], text, generation.seed))
     decoding = decode_together(generation.open(model), prompt, plans, model=model, **generation.limits)

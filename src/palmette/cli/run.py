@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from palmette.cli.shared import Generation, generation_options, positionals, strategy_from, views_from
+from palmette.cli.shared import Generation, common_views, generation_options, positionals, strategy_from
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.trace.terminal import color_text, scale_line, token_table
 from palmette.tokens.trace.visible import printable
@@ -24,15 +24,15 @@ __all__ = ["command"]
 @click.argument("words", nargs=-1, metavar="[MODEL] PROMPT")
 @click.option(
     "--strategy",
-    default="nucleus:0.9",
-    show_default=True,
+    default=None,
     metavar="NAME[:ARG]",
-    help="How tokens are chosen, such as greedy, beam:4 or 'sample|temperature:0.7'; see palmette strategies.",
+    help="How tokens are chosen, such as greedy, beam:4 or 'sample|temperature:0.7'; see palmette strategies. "
+    "[default: nucleus:0.9; sample with --set or --dialect]",
 )
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @generation_options
 def command(
-    words: tuple[str, ...], strategy: str, views: tuple[str, ...], show_probs: bool, as_json: bool, **options: Any
+    words: tuple[str, ...], strategy: str | None, views: tuple[str, ...], show_probs: bool, as_json: bool, **options: Any
 ) -> int:
     """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
 
@@ -40,8 +40,9 @@ def command(
     """
     model, prompt = positionals(words)
     generation = Generation(**options)
+    strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
-    seen = [*views_from(views, generation), *own]
+    seen = [*common_views(views, generation), *own]
     decoding = decode_together(
         generation.open(model),
         prompt,

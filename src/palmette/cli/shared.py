@@ -13,12 +13,23 @@ from palmette.core.engine import Engine, Strategy, View
 from palmette.core.errors import BadParameter, UsageError
 from palmette.core.signature import build
 from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, looks_like_model, open_engine
+from palmette.tokens.dialect import DIALECTS, chain, check_strategy, parse_settings
 from palmette.tokens.strategies import STRATEGIES
 from palmette.tokens.views import VIEWS
 
-__all__ = ["Generation", "debug_option", "generation_options", "positionals", "strategy_from", "views_from"]
+__all__ = [
+    "Generation",
+    "common_views",
+    "debug_option",
+    "generation_options",
+    "positionals",
+    "settings_option",
+    "strategy_from",
+    "views_from",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_STRATEGY = "nucleus:0.9"
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Generation:
     engine: EngineName
     dtype: Dtype
     device: str
+    dialect: str | None = None
+    settings: tuple[str, ...] = ()
 
     def open(self, model: str) -> Engine:
         """Load the model."""
@@ -42,10 +55,35 @@ class Generation:
         """As keywords of `decode_together`."""
         return {"max_tokens": self.max_tokens, "stop": self.stop, "heal": self.heal}
 
+    @property
+    def in_dialect(self) -> bool:
+        """True if --dialect or --set was given."""
+        return self.dialect is not None or bool(self.settings)
+
+    @property
+    def default_strategy(self) -> str:
+        """What chooses tokens where no --strategy says so: plain sampling where settings say all."""
+        return "sample" if self.in_dialect else DEFAULT_STRATEGY
+
+    def dialect_views(self) -> list[View]:
+        """The views of --dialect and --set."""
+        return chain(self.dialect or "paper", parse_settings(self.settings), self.seed) if self.in_dialect else []
+
 
 def debug_option(function: F) -> F:
     """Add --debug, which `main` reads."""
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+def settings_option(function: F) -> F:
+    """Add --set, whose texts `parse_settings` reads."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE,…",
+        help="Sampling settings, such as temperature=0.7,top_p=0.9; repeatable. See palmette explain --list.",
+    )(function)
 
 
 def generation_options(function: F) -> F:
@@ -57,6 +95,13 @@ def generation_options(function: F) -> F:
             multiple=True,
             metavar="NAME[:ARG]",
             help="A view of the model's scores, such as top_p:0.9; repeatable, the first stands nearest to the model.",
+        ),
+        settings_option,
+        click.option(
+            "--dialect",
+            metavar="NAME",
+            help=f"Read --set as this program does: {', '.join(DIALECTS)} (paper unless given). Its views stand after "
+            "those of --view and before a strategy's own.",
         ),
         click.option("--seed", default=0, show_default=True, help="Same seed, same text."),
         click.option("--max-tokens", default=128, show_default=True, help="The most tokens of an answer."),
@@ -117,12 +162,18 @@ def views_from(specs: Sequence[str], generation: Generation) -> list[View]:
     return [build(VIEWS, s, "view", _converters(generation), {"seed": generation.seed}) for s in specs]
 
 
+def common_views(specs: Sequence[str], generation: Generation) -> list[View]:
+    """The views of --view, then those of --dialect and --set."""
+    return [*views_from(specs, generation), *generation.dialect_views()]
+
+
 def strategy_from(text: str, generation: Generation) -> tuple[Strategy, list[View]]:
     """A strategy from `NAME[:ARG][|VIEW…]`, with the views it brings along."""
     name, *specs = text.split("|")
     if not name.strip():
         raise BadParameter(f"{text!r} names no strategy before the '|'")
     strategy = build(STRATEGIES, name.strip(), "strategy", _converters(generation))
+    check_strategy(generation.dialect_views(), strategy)
     return strategy, views_from([s.strip() for s in specs], generation)
 
 

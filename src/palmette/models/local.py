@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from palmette.core.engine import Engine, Finish, Strategy, View
 from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, open_engine
 from palmette.tokens.decode import Decoding, Plan, decode_together
-from palmette.tokens.strategies.sampling import nucleus
+from palmette.tokens.dialect import chain, check_strategy
+from palmette.tokens.strategies.sampling import nucleus, sample
 from palmette.tokens.trace.values import Trace
 
 __all__ = ["Completion", "LocalModel", "decode", "grow", "model"]
@@ -76,6 +77,8 @@ def model(
     *,
     strategy: Strategy | None = None,
     views: Sequence[View] = (),
+    dialect: str | None = None,
+    settings: Mapping[str, object] | None = None,
     engine: EngineName = "auto",
     dtype: Dtype = "float32",
     device: str = "cpu",
@@ -85,8 +88,11 @@ def model(
 
     Args:
         reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, or an engine.
-        strategy: how to choose tokens; nucleus sampling with p = 0.9 by default.
+        strategy: how to choose tokens; nucleus sampling with p = 0.9 by default, plain sampling with a dialect.
         views: what to see the model through, the first nearest to the model.
+        dialect: read `settings` as this program does, "paper", "hf", "llama.cpp" or "vllm" ("paper" unless given); its
+            views stand after `views`.
+        settings: sampling settings, such as {"temperature": 0.7, "top_p": 0.9}.
         engine: "auto", "numpy" or "torch".
         dtype: precision of the torch engine.
         device: device of the torch engine.
@@ -97,6 +103,11 @@ def model(
     >>> toy("Once upon a time").finish
     'length'
     """
+    if dialect is not None or settings:
+        spoken = chain(dialect or "paper", settings, int(options.get("seed", 0)))
+        strategy = strategy or sample()
+        check_strategy(spoken, strategy)
+        views = [*views, *spoken]
     if isinstance(reference, (str, Path)):
         loaded = open_engine(reference, engine=engine, dtype=dtype, device=device)
         return LocalModel(str(reference), loaded, strategy, tuple(views), options)

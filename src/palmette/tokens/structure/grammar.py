@@ -35,23 +35,20 @@ class GrammarState:
 class GrammarConstraint:
     """A compiled grammar over one tokenizer.
 
+    Text that must follow is taken in the tokenizer's own spelling: one way instead of many, and no forward pass for it.
+
     Args:
         tokenizer: llguidance's view of the vocabulary, from `token_table`.
         grammar: a grammar in llguidance's serial form.
         eos: the tokens that may end a text.
         name: how it is shown, such as `regex('[0-9]+')`.
-        spell: whether text that must follow is taken in the tokenizer's own spelling (one way instead of many, and no
-            forward pass for it); without it every spelling is allowed.
 
     Raises:
         GrammarError: if the grammar does not compile within the limits.
     """
 
-    def __init__(
-        self, tokenizer: LLTokenizer, grammar: str, eos: frozenset[int], name: str = "grammar", spell: bool = True
-    ) -> None:
+    def __init__(self, tokenizer: LLTokenizer, grammar: str, eos: frozenset[int], name: str = "grammar") -> None:
         self.name = name
-        self.spell = spell
         self._eos = eos
         self._end = (min(eos),)
         self._words = (tokenizer.vocab_size + 31) // 32
@@ -106,7 +103,7 @@ class GrammarConstraint:
         if matcher.is_stopped():
             queue: tuple[int, ...] = self._end if matcher.is_accepting() else ()
         else:
-            queue = tuple(matcher.compute_ff_tokens()) if self.spell else ()
+            queue = tuple(matcher.compute_ff_tokens())
         self._check(matcher)
         return GrammarState(matcher, queue, False)
 
@@ -121,11 +118,11 @@ class GrammarConstraint:
             raise PalmetteError(f"{self.name}: the grammar engine failed: {_reason(matcher)}")
 
 
-def grammar_constraint(engine: Engine, grammar: str, name: str, spell: bool = True) -> GrammarConstraint:
+def grammar_constraint(engine: Engine, grammar: str, name: str) -> GrammarConstraint:
     """A constraint from a grammar in llguidance's serial form."""
     if not engine.eos:
         raise UsageError(f"{name} needs an engine with an end-of-sequence token, to say when the text is complete")
-    return GrammarConstraint(token_table(engine), grammar, engine.eos, name, spell)
+    return GrammarConstraint(token_table(engine), grammar, engine.eos, name)
 
 
 def regex_constraint(engine: Engine, pattern: str) -> GrammarConstraint:
