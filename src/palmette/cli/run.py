@@ -32,7 +32,12 @@ __all__ = ["command"]
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @generation_options
 def command(
-    words: tuple[str, ...], strategy: str | None, views: tuple[str, ...], show_probs: bool, as_json: bool, **options: Any
+    words: tuple[str, ...],
+    strategy: str | None,
+    views: tuple[str, ...],
+    show_probs: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
 

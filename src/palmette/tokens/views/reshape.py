@@ -30,6 +30,8 @@ def temperature(t: float = 1.0) -> PointView:
 def _warm(scores: Scores, t: float) -> Scores:
     if t == 0.0:
         return scores.prefix(1)
+    if t < 1e-9:  # finer than float32 scores are; l / T would drown log Σ, and overflow from 1e-37 on
+        return scores.at_least(scores.peak)
     return scores if t == 1.0 else scores.scaled(1.0 / t)
 
 
