@@ -1,7 +1,7 @@
 """The sampling chain against transformers' processors: temperature, top-k, top-p, min-p and a draw, one row at a time.
 
-Both sides get the same random logits (a Zipf-like row, as a trained model gives), take turns, and are reported as medians
-with their ratio. Run: python bench/sampling.py [--rounds N]
+Both sides get the same random logits (a Zipf-like row, as a trained model gives), take turns, and are reported as
+medians with their ratio. Run: python bench/sampling.py [--rounds N]
 """
 
 from __future__ import annotations

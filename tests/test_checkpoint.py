@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from palmette.core.checkpoint import open_checkpoint, read_config, read_header, refuse_remote_code
 from palmette.core.errors import ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsafeCheckpoint
 from palmette.models.engines import numpy_engine
-from palmette.models.engines.checkpoint import open_checkpoint, read_config, read_header, refuse_remote_code
 
 Entry = dict[str, Any]
 

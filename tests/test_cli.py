@@ -147,7 +147,7 @@ def test_control_c_stops_cleanly_and_keeps_what_was_said() -> None:
     assert process.stdout is not None
     first = process.stdout.read(10)
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert len(first) == 10
     assert "Traceback" not in errors
     assert (process.returncode, errors.strip()) in ((130, "palmette: stopped"), (0, ""))

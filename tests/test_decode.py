@@ -101,7 +101,7 @@ def test_bad_prompts_and_budgets_are_refused() -> None:
         decode(engine, "")
     with pytest.raises(EmptyPrompt):
         decode(engine, [])
-    with pytest.raises(PromptTooLong, match="4 tokens.*context holds 4"):
+    with pytest.raises(PromptTooLong, match=r"4 tokens.*context holds 4"):
         decode(engine, "abca")
     with pytest.raises(BadParameter, match="token 7"):
         decode(engine, [7])

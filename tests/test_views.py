@@ -12,7 +12,7 @@ from worlds import world
 
 from palmette.core.engine import Engine, Node
 from palmette.core.errors import BadParameter, EmptySupport, Unsupported
-from palmette.core.scores import Scores, unpacked
+from palmette.core.scores import unpacked
 from palmette.tokens.decode import decode
 from palmette.tokens.gather import Gather
 from palmette.tokens.matrix import MatrixEngine
@@ -165,7 +165,7 @@ def test_xtc_keeps_the_least_likely_of_the_top_choices_and_all_below() -> None:
 def test_biases_bans_and_allowances() -> None:
     engine = row_engine([1.0, 0.5, 0.0])
     base = engine.logits[0]
-    assert logit_bias({1: 2.0, 2: -1.0})(engine).prefill([[0]])[0].logits == pytest.approx(base + [0, 2, -1])
+    assert logit_bias({1: 2.0, 2: -1.0})(engine).prefill([[0]])[0].logits == pytest.approx(np.add(base, [0, 2, -1]))
     assert kept(logit_bias({1: -math.inf})(engine)) == kept(ban([1])(engine)) == [0, 2]
     assert kept(allow([2, 0])(engine)) == [0, 2]
     through_list = compose(engine, [top_k(2), logit_bias({1: 3.0, 2: 9.0})])

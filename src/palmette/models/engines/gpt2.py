@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.core.checkpoint import Checkpoint, positive
 from palmette.core.errors import UnsupportedArchitecture
 from palmette.models.engines.attention import attend
 from palmette.models.engines.batch import Batch
-from palmette.models.engines.checkpoint import Checkpoint, positive
 
 __all__ = ["GPT2"]
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.core.checkpoint import Checkpoint, open_checkpoint, read_config, refuse_remote_code
 from palmette.core.engine import Tokenizer
 from palmette.core.errors import UnsupportedArchitecture
 from palmette.models.engines.batch import Batch, Output
-from palmette.models.engines.checkpoint import Checkpoint, open_checkpoint, read_config, refuse_remote_code
 from palmette.models.engines.gpt2 import GPT2
 from palmette.models.engines.llama import Llama
 from palmette.models.engines.tokenizer import FileTokenizer, eos_tokens

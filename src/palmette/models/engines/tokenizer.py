@@ -14,8 +14,8 @@ from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
+from palmette.core.checkpoint import read_json
 from palmette.core.errors import BadParameter, ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
-from palmette.models.engines.checkpoint import read_json
 
 __all__ = ["FileTokenizer", "eos_tokens"]
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.core.checkpoint import open_checkpoint, read_config, refuse_remote_code
 from palmette.core.engine import Tokenizer
 from palmette.core.errors import BadParameter, MissingExtra, UnsupportedArchitecture
 from palmette.models.engines.batch import Batch, Output
-from palmette.models.engines.checkpoint import open_checkpoint, read_config, refuse_remote_code
 from palmette.models.engines.tokenizer import FileTokenizer, eos_tokens
 from palmette.models.engines.torch_check import (
     context_of,

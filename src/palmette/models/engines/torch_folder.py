@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import transformers
 
+from palmette.core.checkpoint import Checkpoint
 from palmette.core.errors import ConfigMismatch, ModelError, UnsupportedArchitecture
-from palmette.models.engines.checkpoint import Checkpoint
 from palmette.models.engines.torch_check import first_line
 
 __all__ = ["read_model"]

@@ -14,7 +14,7 @@ from palmette.tokens.trace.visible import cells, clean, pieces, shown, wrap
 
 __all__ = ["SIZES", "Box", "Limits", "Sheet", "boxes_of"]
 
-# In pixels. The page's own layout reads the same table.
+# In pixels.
 SIZES = {
     "token": 14.0, "caption": 11.0, "slim": 12.0, "cell": 0.61, "line": 18.0, "note": 14.0, "pad": 8.0, "inset": 5.0,
     "low": 22.0, "gap": 34.0, "apart": 7.0, "wrap": 30.0, "lines": 5.0,
@@ -178,8 +178,8 @@ def _box(sheet: Sheet, chain: tuple[int, ...], parent: int, hidden: int, leaf: b
     lines, captions = _lines(sheet, chain, kind), _captions(sheet, chain, kind, hidden)
     width, height = _size(kind, lines, captions)
     return Box(
-        chain, parent, kind, status, sheet.marks.best[node.id], lines, captions, hidden, sheet.trace.nodes[chain[0]].depth,
-        sum(logprobs) / len(logprobs), max(scores, default=None), width, height,
+        chain, parent, kind, status, sheet.marks.best[node.id], lines, captions, hidden,
+        sheet.trace.nodes[chain[0]].depth, sum(logprobs) / len(logprobs), max(scores, default=None), width, height,
     )  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def _lines(sheet: Sheet, chain: tuple[int, ...], kind: str) -> tuple[str, ...]:
 
 
 def _captions(sheet: Sheet, chain: tuple[int, ...], kind: str, hidden: int) -> tuple[str, ...]:
-    """The small lines of a box: probabilities, where it died, which answer ends here, where runs part, what is hidden."""
+    """The small lines of a box: probabilities, its death, answers that end here, where runs part, what is hidden."""
     last = chain[-1]
     notes: list[str] = []
     if kind == "chain":

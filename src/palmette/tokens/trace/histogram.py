@@ -1,5 +1,5 @@
-"""One step as a picture: the likeliest next tokens before and after the views, the chosen ones, what was cut and by which
-view. After the histograms of Labonne's article on decoding strategies (2023), with each view's share told apart.
+"""One step as a picture: the likeliest next tokens before and after the views, the chosen ones, and what was cut by
+which view. After the histograms of Labonne's article on decoding strategies (2023), with each view's share told apart.
 """
 
 from __future__ import annotations

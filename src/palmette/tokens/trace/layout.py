@@ -2,12 +2,13 @@
 
 Contours after Reingold and Tilford (1981), with boxes of any size as in van der Ploeg (2014): a subtree is pushed below
 its elder siblings just as far as their outlines ask. Outlines are linked lists that share their tails, so a merge costs
-only the shorter of the two and the whole layout O(n). The page (page.js) holds the same algorithm; a test compares them.
+only the shorter of the two and the whole layout O(n).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from palmette.tokens.trace.boxes import SIZES, Box, Limits, Sheet, boxes_of
 from palmette.tokens.trace.values import Trace
@@ -80,7 +81,7 @@ class Outline:
 
     def under(self, *cells: Cell) -> Outline:
         """With cells put before it."""
-        for cell, following in zip(cells, cells[1:], strict=False):
+        for cell, following in pairwise(cells):
             cell.next = following
         cells[-1].next, cells[-1].shift = self.first, self.shift
         return Outline(cells[0], self.last, 0.0, self.tail)

@@ -25,7 +25,7 @@ from palmette.tokens.trace.strands import (
 from palmette.tokens.trace.values import Trace
 from palmette.tokens.trace.visible import cells, clean, wrap
 
-__all__ = ["MONO", "text_at", "to_svg"]
+__all__ = ["HATCH", "MONO", "text_at", "to_svg", "tree_svg"]
 
 MONO = "'DejaVu Sans Mono', ui-monospace, Menlo, Consolas, 'Liberation Mono', monospace"
 MARGIN = 24.0
@@ -34,6 +34,11 @@ SIGNS = (
     "bold strand: best answer of a run     ◆ best answers part here     ■ an answer ends here",
     "dashed and hatched: pruned     ✕ step in which it was given up, and its score",
     "a → b: probability before and after the views     ␣ space   ⏎ newline   \\x.. bytes that are no character",
+)
+HATCH = (
+    '<defs><pattern id="palmette-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><path d="M0 0V6" stroke="#000" stroke-opacity="0.22" stroke-width="1.6"/>'
+    "</pattern></defs>"
 )
 
 
@@ -64,10 +69,17 @@ def to_svg(trace: Trace, color: Color = "probability", limits: Limits | None = N
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label={quoteattr(named)} '
         f'font-family="{MONO}">\n<title>{escape(named)}</title>\n'
-        '<defs><pattern id="palmette-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
-        'patternTransform="rotate(45)"><path d="M0 0V6" stroke="#000" stroke-opacity="0.22" stroke-width="1.6"/>'
-        "</pattern></defs>\n"
+        f"{HATCH}\n"
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>\n{body}\n</svg>\n'
+    )
+
+
+def tree_svg(drawn: Layout, color: Color = "probability") -> str:
+    """The tree alone, for a page that has title, legend, answers and the definition of `HATCH` itself."""
+    width, height = drawn.width + 2 * MARGIN, drawn.height + 2 * MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" data-width="{width:.0f}" '
+        f'data-height="{height:.0f}" font-family="{MONO}">\n' + "\n".join(_tree(drawn, color, MARGIN)) + "\n</svg>"
     )
 
 
@@ -161,7 +173,11 @@ def _box(drawn: Layout, box: Box, fill: str) -> str:
     frame = f'x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="5"'
     line = "#1b1b1b" if best else "#555" if box.status == "answer" else "#888"
     stroke = f'stroke="{line}" stroke-width="{2.2 if best else 1.2:g}"' + (' stroke-dasharray="4 3"' if pruned else "")
-    out = [f"<g><title>{escape(describe(drawn, box))}</title>", f'<rect {frame} fill="{fill}" {stroke}/>']
+    nodes = " ".join(map(str, box.nodes))
+    out = [
+        f'<g class="box {box.status}" data-nodes="{nodes}"><title>{escape(describe(drawn, box))}</title>',
+        f'<rect {frame} fill="{fill}" {stroke}/>',
+    ]
     if pruned:
         out.append(f'<rect {frame} fill="url(#palmette-hatch)"/>')
     colour = ink(fill)

@@ -31,7 +31,7 @@ class PointView:
     `apply(scores, state, node)` gives the new scores; `start(prompt, engine)` the state of a root;
     `advance(state, token, parent)` the state after `token`, where `parent` is the view's own node before it.
     `certain(state)` may name the one token that can follow whatever the model says. Nearest to the model such a view
-    then does not ask for its scores, and a chain of certain tokens costs one forward pass together with the next choice.
+    then does not ask for its scores: a chain of certain tokens costs one forward pass together with the next choice.
     """
 
     name: str
