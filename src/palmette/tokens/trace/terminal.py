@@ -33,7 +33,7 @@ def to_terminal(trace: Trace, width: int = 100, color: bool = True, limits: Limi
     >>> from palmette.tokens.strategies import greedy
     >>> engine = MatrixEngine([[0.1, 0.9, 0.0], [0.2, 0.0, 0.8], [0.0, 0.0, 1.0]], eos=2)
     >>> print(to_terminal(decode(engine, "a", greedy()).run().trace, color=False))
-    A  greedy() · seed 0
+    A · greedy() · seed 0
     <BLANKLINE>
     a
     └─ A b«c»  2 tokens · 80 % … 90 % · Σ log p −0.329 · ■ A1 eos −0.329
