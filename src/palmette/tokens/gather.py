@@ -26,6 +26,17 @@ class Pending(Trunk):
         self._gather = gather
         self._real: Node | None = None
         self.wants_hidden = False
+        self._children: dict[int, weakref.ref[Pending]] = {}
+
+    def child(self, token: int) -> tuple[Pending, bool]:
+        """The node after `token`, and whether it is new: equal prefixes are one node for as long as someone holds it."""
+        ref = self._children.get(token)
+        known = ref() if ref is not None else None
+        if known is not None:
+            return known, False
+        made = Pending(self._gather, self, token)
+        self._children[token] = weakref.ref(made)
+        return made, True
 
     def real(self) -> Node:
         """The engine's own node; runs everything that waits if this one still does."""
@@ -119,9 +130,11 @@ class Gather:
         """Queue the extensions; nothing runs before a score is read."""
         leaves: list[Node] = []
         for node, new in zip(nodes, tokens, strict=True):
+            assert isinstance(node, Pending)
             for token in new:
-                node = Pending(self, node, int(token))  # type: ignore[arg-type]
-                self._waiting.append(weakref.ref(node))
+                node, fresh = node.child(int(token))
+                if fresh:
+                    self._waiting.append(weakref.ref(node))
             leaves.append(node)
         return leaves
 
