@@ -1,1 +1,1 @@
-"""The scripts and the style sheet of the page; `html.py` puts them into one file."""
+"""The page's data, scripts and style sheet; `html.py` puts them into one file."""

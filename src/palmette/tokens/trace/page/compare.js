@@ -1,64 +1,82 @@
 // Two runs side by side: what they share, where they part, and how each judged the other's token.
 
 class Comparison {
-  constructor(onSelect) {
-    this.onSelect = onSelect;
+  constructor(trace, go) {
+    Object.assign(this, { trace, go });
     this.place = document.getElementById('compare');
-    this.finished = data.runs.map((run, i) => i).filter((i) => data.runs[i].answers.length);
-    if (this.finished.length < 2) return;
+    const finished = [...trace.runs.keys()].filter((i) => trace.runs[i].answers.length);
+    if (finished.length < 2) return;
     this.place.hidden = false;
-    this.pair = [this.finished[0], this.finished[1]];
+    this.pair = [finished[0], finished[1]];
+    const choices = [0, 1].map((side) => make('select', { 'aria-label': side ? 'Second run' : 'First run', change: (event) => { this.pair[side] = Number(event.target.value); this.draw(); } },
+      finished.map((run) => make('option', { value: run, selected: run === this.pair[side] }, `${trace.runs[run].letter} ${trace.runs[run].label}`))));
+    this.body = make('div');
+    this.place.replaceChildren(make('div', { class: 'bar' }, make('h2', { id: 'compare-title' }, 'Two runs compared'), make('div', { class: 'tools' }, choices[0], ' and ', choices[1])), this.body);
     this.draw();
   }
 
   draw() {
-    const [a, b] = this.pair;
-    const ways = this.pair.map((run) => pathTo(data.runs[run].answers[0][0]));
+    const runs = this.pair.map((run) => this.trace.runs[run]);
+    const ways = runs.map((run) => pathTo(this.trace, run.answers[0].node));
     let shared = 0;
     while (shared < ways[0].length && ways[0][shared] === ways[1][shared]) shared += 1;
-    const title = make('h2', { id: 'compare-title' }, 'Two runs compared');
-    const choice = make('div', { className: 'pair' }, this.select(0), ' and ', this.select(1));
-    this.place.replaceChildren(title, choice, ...this.verdict(ways, shared), this.texts(ways, shared), this.figures(a, b, ways));
-  }
-
-  select(side) {
-    const made = make('select', {}, ...this.finished.map((run) =>
-      make('option', { value: String(run), selected: run === this.pair[side] }, `${data.runs[run].letter} ${data.runs[run].label}`)));
-    made.setAttribute('aria-label', side ? 'Second run' : 'First run');
-    made.addEventListener('change', () => { this.pair[side] = Number(made.value); this.draw(); });
-    return made;
+    this.body.replaceChildren(...this.verdict(ways, shared), this.texts(runs, ways, shared), make('div', { class: 'scroll' }, this.figures(runs, ways)));
   }
 
   verdict(ways, shared) {
     const ends = ways.map((way) => way[shared]);
-    if (ends.every((end) => end === undefined)) return [make('p', {}, `The best answers are the same ${shared} tokens.`)];
-    const say = (end, i) => (end === undefined ? 'the end' : `${tokenText(nodes[end].t)} (${percent(nodes[end].l)}${this.after(end, this.pair[i])})`);
-    const line = make('p', {}, `They share ${shared} tokens and part at step ${shared + 1}: ${say(ends[0], 0)} against ${say(ends[1], 1)}. `);
-    const see = make('button', { type: 'button' }, 'show that step');
-    see.addEventListener('click', () => this.onSelect(ends.find((end) => end !== undefined)));
-    return [line, see];
+    if (ends.every((end) => end === undefined)) return [make('p', {}, `Both best answers are the same ${plural(shared, 'token')}.`)];
+    const beginning = shared ? `The first ${plural(shared, 'token')} ${shared === 1 ? 'is' : 'are'} the same; ` : 'They share nothing but the prompt: ';
+    const see = make('button', { type: 'button', click: () => this.go(ends.find((end) => end !== undefined)) }, `show step ${shared + 1}`);
+    const line = make('p', {}, beginning, `they part ◆ at step ${shared + 1}. `, see);
+    return [line, make('div', { class: 'scroll' }, this.parting(ends))];
   }
 
-  after(id, run) {
-    const visit = nodes[id].v.find((each) => each[0] === run);
-    return visit && percent(visit[2]) !== percent(nodes[id].l) ? ` → ${percent(visit[2])}` : '';
-  }
-
-  texts(ways, shared) {
-    return make('div', { className: 'texts' }, ...ways.map((way, i) => {
-      return make('p', { className: 'context', dir: 'auto' }, `${data.runs[this.pair[i]].letter}  `, textOf(way.slice(0, shared)), make('mark', {}, textOf(way.slice(shared))));
-    }));
-  }
-
-  figures(a, b, ways) {
-    const figures = [a, b].map((run, i) => {
-      const answer = data.runs[run].answers[0];
-      const own = ways[i].reduce((sum, id) => sum + nodes[id].l, 0);
-      return [data.runs[run].letter, ways[i].length, figure(own), figure(Math.exp(-own / ways[i].length)), figure(answer[2]), figure(answer[1]), answer[3]];
+  /** Each run's token at the parting, as the model and as both runs' views judge it. */
+  parting(ends) {
+    const { trace } = this;
+    const rows = ends.map((end, side) => {
+      const letter = trace.runs[this.pair[side]].letter;
+      if (end === undefined) return [letter, 'ends here', '', '', ''];
+      const node = trace.nodes[end];
+      return [letter, make('b', { class: 'name', dir: 'auto' }, node.symbol.text), percent(node.logprob), ...this.pair.map((run) => this.judged(node, run))];
     });
-    const heads = ['run', 'tokens', 'Σ log p, the model’s own', 'perplexity', 'Σ log p after views', 'score', 'ended by'];
-    return make('div', { className: 'scroll' }, make('table', {},
-      make('thead', {}, make('tr', {}, ...heads.map((text) => make('th', { scope: 'col' }, text)))),
-      make('tbody', {}, ...figures.map((row) => make('tr', {}, ...row.map((cell) => make('td', {}, String(cell))))))));
+    return table('The token that each takes', ['run', 'token', 'p, the model', ...this.pair.map((run) => `after the views of ${trace.runs[run].letter}`)], rows);
+  }
+
+  judged(node, run) {
+    const { expansion } = this.trace.nodes[node.parent];
+    const look = expansion?.looks.find((each) => each.run === run);
+    const at = expansion ? expansion.symbols.indexOf(node.symbol) : -1;
+    const visit = node.visits.find((each) => each.run === run);
+    if (visit) return percent(visit.after);
+    if (!look) return 'was not here';
+    if (at < 0) return 'not among those kept';
+    const stage = look.stages.find((each) => each.removed.includes(at));
+    return stage ? `removed by ${stage.view}` : percent(look.logprobs[at]);
+  }
+
+  texts(runs, ways, shared) {
+    return make('div', { class: 'texts' }, ways.map((way, side) => make('div', {},
+      make('h3', {}, swatch(runs[side]), ` ${runs[side].letter} ${runs[side].label}`),
+      make('p', { class: 'context', dir: 'auto' }, make('span', { class: 'shared' }, textOf(this.trace, way.slice(0, shared))), way.length > shared ? make('mark', {}, textOf(this.trace, way.slice(shared))) : ''))));
+  }
+
+  figures(runs, ways) {
+    const own = ways.map((way) => way.reduce((sum, id) => sum + this.trace.nodes[id].logprob, 0));
+    const both = (tell) => [tell(0), tell(1)];
+    const [a, b] = runs.map((run) => new Set(run.answers.map((answer) => answer.node)));
+    const rows = [
+      ['tokens', ...both((i) => String(ways[i].length))],
+      ['Σ log p, the model’s own', ...both((i) => figure(own[i]))],
+      ['mean log p', ...both((i) => figure(own[i] / Math.max(1, ways[i].length)))],
+      ['perplexity', ...both((i) => figure(Math.exp(-own[i] / Math.max(1, ways[i].length))))],
+      ['Σ log p, the strategy’s', ...both((i) => figure(runs[i].answers[0].logprob))],
+      ['score', ...both((i) => figure(runs[i].answers[0].score))],
+      ['ended by', ...both((i) => runs[i].answers[0].finish)],
+      ['answers', ...both((i) => String(runs[i].answers.length))],
+      ['of them shared', String([...a].filter((node) => b.has(node)).length), String([...b].filter((node) => a.has(node)).length)],
+    ];
+    return table('Figures of the best answers', ['', ...runs.map((run) => run.letter)], rows, 'numbers');
   }
 }

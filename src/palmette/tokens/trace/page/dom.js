@@ -1,45 +1,42 @@
-// Elements and figures. Text goes in as text only; nothing here builds markup from strings.
+// Elements. Text goes in as text only; nothing here builds markup from strings, and no style is written into markup.
 
-const data = JSON.parse(document.getElementById('data').textContent);
-const nodes = data.nodes;
+const SVG = document.querySelector('svg').namespaceURI;
 
-/** An element with properties, and children that are elements or text. */
-function make(name, properties = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key in element && key !== 'list') element[key] = value;
-    else element.setAttribute(key, value);
+/** An HTML element with attributes (`class`, `on…` as listeners, true for bare ones) and children, elements or text. */
+function make(name, attributes = {}, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+/** The same in SVG. */
+function draw(name, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') element.addEventListener(key, value);
+    else if (value === true) element.setAttribute(key, '');
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, String(value));
   }
-  element.append(...children.filter((child) => child !== null));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ''));
   return element;
 }
 
-/** The ids of the generated nodes down to one, without the prompt. */
-function pathTo(id) {
-  const found = [];
-  for (let at = id; at > 0; at = nodes[at].p) found.push(at);
-  return found.reverse();
+/** A button, named by its text or, where that is only a sign, by its label; `pressed` true or false makes it a switch. */
+function button(text, label, click, pressed = null) {
+  const name = /\p{L}/u.test(text) ? null : label;
+  return make('button', { type: 'button', 'aria-label': name, title: label, 'aria-pressed': pressed === null ? null : String(pressed), click }, text);
 }
 
-const depthOf = (id) => pathTo(id).length;
-const tokenText = (token) => data.tokens[token] ?? `token ${token}`;
-
-/** The text of nodes that follow one another, as a person reads it. */
-const textOf = (ids) => ids.map((id) => data.texts[id]).join('');
-
-/** A log-probability as a percentage of at most three digits; a cross where it was removed. */
-function percent(logprob) {
-  if (logprob === null || logprob === '−∞') return '✕';
-  const p = 100 * Math.exp(logprob);
-  if (p === 0) return '0 %';
-  if (p < 0.01) return `${p.toExponential(0)} %`;
-  return `${p.toFixed(p >= 99.95 || (p >= 10 && p < 99) ? 0 : p >= 1 ? 1 : 2)} %`;
+/** The short line in a run's colour and dash pattern. */
+function swatch(run) {
+  return draw('svg', { class: 'swatch', width: 30, height: 10, viewBox: '0 0 30 10', 'aria-hidden': 'true' },
+    draw('path', { d: 'M0 5h30', stroke: run.hue, 'stroke-width': 4, 'stroke-dasharray': run.dash || null }));
 }
 
-/** A figure of three digits with a real minus sign. */
-function figure(value) {
-  return typeof value === 'string' ? value : String(Number(value.toPrecision(3))).replace('-', '−');
+/** A table with a head; rows are lists of cells, a cell is text or an element. */
+function table(caption, heads, rows, kind = '') {
+  return make('table', { class: kind || null }, make('caption', {}, caption),
+    make('thead', {}, make('tr', {}, heads.map((text) => (text ? make('th', { scope: 'col' }, text) : make('td'))))),
+    make('tbody', {}, rows.map((row) => make('tr', {}, row.map((cell) => (cell instanceof Element && cell.tagName === 'TD' ? cell : make('td', {}, cell)))))));
 }
-
-/** A share of 1 as a percentage. */
-const share = (value) => (value > 0 ? percent(Math.log(value)) : '0 %');

@@ -1,202 +1,166 @@
-// The drawn tree: pan, zoom, and moving through it with the keyboard.
+// The tree that one looks at: pan, zoom, keyboard, folding. Focus stays on the drawing itself; the active box is named
+// to screen readers by aria-activedescendant, so that redrawing never loses anyone's place.
+
+const FAR = 0.25;
 
 class Tree {
-  /** `onSelect(id, wantsStep)` is told of every choice. */
-  constructor(onSelect) {
-    this.onSelect = onSelect;
-    this.selected = 0;
-    this.drawings = ['folded', 'whole'].map((id) => new Drawing(document.getElementById(id), this));
-    this.tools();
-    this.show(document.getElementById('tools').dataset.start);
+  /** `onSelect(id, open)` is told of every choice; `open` when the reader asks for the details. */
+  constructor(trace, onSelect) {
+    Object.assign(this, { trace, onSelect, state: firstState(trace), selected: 0, way: new Set(), view: null });
+    this.layer = draw('g');
+    this.svg = draw('svg', { role: 'tree', tabindex: 0, 'aria-label': `Token tree, ${plural(trace.nodes.length - 1, 'token')}`, 'aria-describedby': 'tree-hint' }, this.layer);
+    this.place = document.getElementById('tree');
+    this.place.replaceChildren(this.svg);
+    this.gestures();
+    this.begin();
+    new ResizeObserver(() => { if (this.view) this.paint(true); }).observe(this.svg);
   }
 
-  tools() {
-    const bar = document.getElementById('tools');
-    const button = (text, label, act) => {
-      const made = make('button', { type: 'button', title: label }, text);
-      made.setAttribute('aria-label', label);
-      made.addEventListener('click', () => act(made));
-      bar.append(made);
-      return made;
-    };
-    this.fold = button('chains', 'Fold chains of tokens into one box', () => {
-      this.show(this.shown.name === 'folded' ? 'whole' : 'folded');
-    });
-    const pruned = button('pruned', 'Show pruned tokens', () => {
-      const quiet = document.documentElement.classList.toggle('quiet');
-      pruned.setAttribute('aria-pressed', String(!quiet));
-    });
-    pruned.setAttribute('aria-pressed', 'true');
-    button('−', 'Zoom out', () => this.shown.zoom(1 / 1.3));
-    button('+', 'Zoom in', () => this.shown.zoom(1.3));
-    button('fit', 'Show the whole tree', () => this.shown.fit());
-    this.note = make('span', { className: 'muted' });
-    bar.append(this.note);
-  }
-
-  show(name) {
-    for (const drawing of this.drawings) {
-      drawing.place.hidden = drawing.name !== name;
-      if (drawing.name === name) this.shown = drawing;
+  /** Show as much as makes a tree one can look over: first side branches are counted, then pruned tokens too. */
+  begin() {
+    for (const [change, height] of [[{}, 1000], [{ branches: false }, 1500], [{ pruned: false }, Infinity]]) {
+      Object.assign(this.state, change);
+      this.arrange();
+      if (this.height <= height) return;
     }
-    this.fold.setAttribute('aria-pressed', String(name === 'folded'));
-    this.fold.textContent = name === 'folded' ? 'chains folded' : 'fold chains';
-    this.note.textContent = this.shown.place.dataset.hidden;
-    this.shown.open();
-    this.shown.mark(this.selected);
   }
 
-  select(id, wantsStep = false) {
-    this.selected = id;
-    this.shown.mark(id);
-    this.onSelect(id, wantsStep);
-  }
-}
-
-class Drawing {
-  constructor(place, tree) {
-    this.place = place;
-    this.name = place.id;
-    this.tree = tree;
-    this.svg = place.querySelector('svg');
-    this.width = Number(this.svg.dataset.width);
-    this.height = Number(this.svg.dataset.height);
-    this.boxes = [...this.svg.querySelectorAll('.box')];
+  /** Lay out anew after folding; the box `anchor` stays where it is on the screen. */
+  arrange(anchor = null) {
+    const before = anchor === null ? null : this.boxFor(anchor);
+    const at = before && { x: before.x, y: before.y };
+    this.boxes = boxesOf(this.trace, this.state);
+    const columns = this.state.fold ? [] : columnsOf(this.boxes, this.trace.sizes.gap);
+    place(this.boxes, this.trace.sizes, columns).forEach((spot, i) => Object.assign(this.boxes[i], spot));
     this.of = new Map();
-    this.boxes.forEach((box, i) => {
-      box.nodeIds = box.dataset.nodes.split(' ').map(Number);
-      for (const id of box.nodeIds) this.of.set(id, box);
-      box.setAttribute('role', 'treeitem');
-      box.setAttribute('tabindex', i ? '-1' : '0');
-      box.setAttribute('aria-level', String(depthOf(box.nodeIds[0]) + 1));
-    });
-    this.svg.setAttribute('role', 'tree');
-    this.svg.setAttribute('aria-label', `Token tree of ${nodes.length - 1} tokens`);
-    this.listen();
-  }
-
-  listen() {
-    this.svg.addEventListener('wheel', (event) => {
-      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && event.deltaMode === 0 && Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY * 0.0016), this.point(event));
-    }, { passive: false });
-    const fingers = new Map();
-    let moved = 0;
-    this.svg.addEventListener('pointerdown', (event) => { fingers.set(event.pointerId, event); moved = 0; });
-    this.svg.addEventListener('pointermove', (event) => {
-      const before = fingers.get(event.pointerId);
-      if (!before) return;
-      moved += Math.abs(event.clientX - before.clientX) + Math.abs(event.clientY - before.clientY);
-      if (moved > 5 && !this.svg.hasPointerCapture(event.pointerId)) this.svg.setPointerCapture(event.pointerId);
-      if (fingers.size === 2) {
-        const other = [...fingers.values()].find((f) => f.pointerId !== event.pointerId);
-        const span = (f) => Math.hypot(f.clientX - other.clientX, f.clientY - other.clientY) || 1;
-        this.zoom(span(event) / span(before), this.point(event));
-      } else if (moved > 5) {
-        const unit = this.view[2] / this.svg.clientWidth;
-        this.set(this.view[0] - (event.clientX - before.clientX) * unit, this.view[1] - (event.clientY - before.clientY) * unit, this.view[2]);
-      }
-      fingers.set(event.pointerId, event);
-    });
-    for (const end of ['pointerup', 'pointercancel']) this.svg.addEventListener(end, (event) => fingers.delete(event.pointerId));
-    this.svg.addEventListener('click', (event) => {
-      const box = event.target.closest('.box');
-      if (box && moved <= 5) { box.focus({ preventScroll: true }); this.tree.select(box.nodeIds[0]); }
-    });
-    this.svg.addEventListener('keydown', (event) => this.key(event));
-  }
-
-  key(event) {
-    const box = event.target.closest('.box');
-    if (!box || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = {
-      ArrowRight: () => this.boxes.find((other) => box.nodeIds.includes(nodes[other.nodeIds[0]].p)),
-      ArrowLeft: () => this.of.get(nodes[box.nodeIds[0]].p),
-      ArrowDown: () => this.beside(box, 1),
-      ArrowUp: () => this.beside(box, -1),
-      Home: () => this.boxes[0],
-      '+': () => this.zoom(1.3), '-': () => this.zoom(1 / 1.3), 0: () => this.fit(),
-      Enter: () => this.tree.select(box.nodeIds[0], true),
-      ' ': () => this.tree.select(box.nodeIds[0]),
-    }[event.key];
-    if (!act) return;
-    event.preventDefault();
-    const next = act();
-    if (next instanceof Element) {
-      this.tree.select(next.nodeIds[0]);
-      next.focus({ preventScroll: true });
-      this.reveal(next);
+    for (const box of this.boxes) {
+      const above = this.boxes[box.parent];
+      box.level = above ? above.level + 1 : 1;
+      box.siblings = above ? above.children : 1;
+      for (const id of box.nodes) this.of.set(id, box);
     }
+    this.width = Math.max(...this.boxes.map((box) => box.x + box.width));
+    this.height = Math.max(...this.boxes.map((box) => box.y + box.height / 2));
+    if (at && this.view) {
+      const now = this.boxFor(anchor);
+      this.view.x += now.x - at.x;
+      this.view.y += now.y - at.y;
+    }
+    this.changed?.();
+    if (this.view) this.paint(true);
   }
 
-  /** The sibling above or below, else the nearest box of the same step. */
-  beside(box, direction) {
-    const level = box.getAttribute('aria-level');
-    const middle = (b) => { const r = b.getBBox(); return r.y + r.height / 2; };
-    const here = middle(box);
-    const same = this.boxes.filter((b) => b !== box && b.getAttribute('aria-level') === level && (middle(b) - here) * direction > 0);
-    return same.sort((a, b) => Math.abs(middle(a) - here) - Math.abs(middle(b) - here))[0];
+  /** The box that holds a node, or the nearest one above it. */
+  boxFor(id) {
+    let at = id;
+    while (at > 0 && !this.of.has(at)) at = this.trace.nodes[at].parent;
+    return this.of.get(Math.max(at, 0));
   }
 
-  /** Called when the drawing becomes visible: as large as is readable. */
+  /** Select a node; `path` are the nodes to underline. Folded ones are brought to light. */
+  select(id, path = []) {
+    this.selected = id;
+    this.way = new Set(path);
+    if (!this.of.has(id)) {
+      for (const up of pathTo(this.trace, id)) {
+        const above = this.trace.nodes[this.trace.nodes[up].parent];
+        this.state.shut.delete(above.id);
+        if (leaves(this.trace, above) || this.trace.nodes[up].status === 'pruned') this.state.open.add(above.id);
+      }
+      this.arrange(id);
+    }
+    this.paint(true);
+    this.reveal(this.boxFor(id));
+  }
+
+  /** Draw what lies in view, with a margin; while panning within the margin only the shift changes. */
+  paint(anew = false) {
+    const { x, y, k } = this.view;
+    const [wide, high] = [this.svg.clientWidth / k, this.svg.clientHeight / k];
+    this.layer.setAttribute('transform', `translate(${(-x * k).toFixed(2)} ${(-y * k).toFixed(2)}) scale(${k.toFixed(4)})`);
+    const seen = this.drawn;
+    const far = k < FAR;
+    if (!anew && seen && far === seen.far && wide * 6 > seen.right - seen.x && x >= seen.x && y >= seen.y && x + wide <= seen.right && y + high <= seen.bottom) return;
+    this.drawn = { x: x - wide / 2, y: y - high / 2, right: x + 1.5 * wide, bottom: y + 1.5 * high, far };
+    const active = this.boxFor(this.selected);
+    const [strands, bold, boxes] = [[], [], []];
+    for (const box of this.boxes) {
+      const above = this.boxes[box.parent];
+      if (above && this.touches(Math.min(above.x, box.x), Math.min(above.y, box.y), Math.max(box.x, above.x + above.width), Math.max(above.y, box.y))) {
+        (box.best.length ? bold : strands).push(...drawStrands(this.trace, above, box, this.way.has(box.id)));
+      }
+      const half = box.height / 2;
+      if (box === active || this.touches(box.x, box.y - half, box.x + box.width, box.y + half)) {
+        boxes.push(drawBox(this.trace, box, { selected: box === active, onPath: this.way.has(box.id), far }));
+      }
+    }
+    this.layer.setAttribute('class', far ? 'far' : 'near');
+    this.layer.replaceChildren(...strands, ...bold, ...boxes);
+    this.svg.setAttribute('aria-activedescendant', `box-${active.id}`);
+  }
+
+  touches(left, top, right, bottom) {
+    return right >= this.drawn.x && left <= this.drawn.right && bottom >= this.drawn.y && top <= this.drawn.bottom;
+  }
+
+  /** Unfold what a box hides, or fold what follows it. */
+  toggle(box) {
+    const last = box.nodes[box.nodes.length - 1];
+    if (!box.hidden) this.state.shut.add(last);
+    else if (!this.state.shut.delete(last)) for (const id of box.nodes) { this.state.open.add(id); this.state.loose.add(id); }
+    this.arrange(box.id);
+  }
+
+  /** Fold or unfold chains, show or count pruned tokens and side branches: everything folded by hand is forgotten. */
+  set(change) {
+    Object.assign(this.state, change, { open: new Set(), loose: new Set(), shut: new Set() });
+    this.arrange(this.selected);
+    this.reveal(this.boxFor(this.selected));
+  }
+
+  /** As large as is readable: the whole tree if it fits, else its beginning. */
   open() {
-    if (this.view) return;
-    const readable = this.svg.clientWidth * 1.15;
-    if (this.width <= readable) this.fit();
-    else this.set(0, 0, readable);
+    const scale = Math.min(this.svg.clientWidth / (this.width + 48), this.svg.clientHeight / (this.height + 48));
+    if (scale >= 0.8) return this.fit();
+    this.view = { x: -20, y: -20, k: 0.95 };
+    return this.paint(true);
   }
 
   fit() {
-    const ratio = this.svg.clientHeight / this.svg.clientWidth || 0.6;
-    const width = Math.max(this.width, this.height / ratio, 200);
-    this.set((this.width - width) / 2, (this.height - width * ratio) / 2, width);
+    const [wide, high] = [this.svg.clientWidth, this.svg.clientHeight];
+    const k = Math.min(1.15, wide / (this.width + 48), high / (this.height + 48));
+    this.view = { x: Math.min(-24, (this.width - wide / k) / 2), y: Math.min(-24, (this.height - high / k) / 2), k };
+    if (this.width * k < wide - 60) this.view.x = -24;
+    this.paint(true);
   }
 
-  zoom(factor, at = null) {
-    const [x, y, width] = this.view;
-    const wide = Math.min(Math.max(width / factor, 120), Math.max(this.width, this.height) * 6);
-    const [px, py] = at ?? [x + width / 2, y + this.view[3] / 2];
-    const scale = wide / width;
-    this.set(px - (px - x) * scale, py - (py - y) * scale, wide);
+  /** Zoom about a point of the drawing's frame, its middle by default. */
+  zoom(factor, at = [this.svg.clientWidth / 2, this.svg.clientHeight / 2]) {
+    const { x, y, k } = this.view;
+    const least = Math.min(0.1, this.svg.clientWidth / (this.width + 48) / 2);
+    const next = Math.min(4, Math.max(least, k * factor));
+    this.view = { x: x + at[0] / k - at[0] / next, y: y + at[1] / k - at[1] / next, k: next };
+    this.paint();
   }
 
-  set(x, y, width) {
-    const height = width * (this.svg.clientHeight / this.svg.clientWidth || 0.6);
-    const within = (at, size, all) => Math.min(Math.max(at, -size * 0.8), all - size * 0.2);
-    this.view = [within(x, width, this.width), within(y, height, this.height), width, height];
-    this.svg.setAttribute('viewBox', this.view.map((v) => v.toFixed(2)).join(' '));
+  pan(dx, dy) {
+    const { k } = this.view;
+    const within = (at, size, all) => Math.min(Math.max(at, 40 / k - size), all - 40 / k);
+    this.view.x = within(this.view.x - dx / k, this.svg.clientWidth / k, this.width);
+    this.view.y = within(this.view.y - dy / k, this.svg.clientHeight / k, this.height);
+    this.paint();
   }
 
-  point(event) {
-    const frame = this.svg.getBoundingClientRect();
-    const [x, y, width, height] = this.view;
-    return [x + ((event.clientX - frame.left) / frame.width) * width, y + ((event.clientY - frame.top) / frame.height) * height];
-  }
-
+  /** Move as little as needed to bring a box into view. */
   reveal(box) {
-    const frame = this.frame(box);
-    const [x, y, width, height] = this.view;
-    const inside = frame.x >= x && frame.y >= y && frame.x + frame.width <= x + width && frame.y + frame.height <= y + height;
-    if (!inside) this.set(frame.x + frame.width / 2 - width / 2, frame.y + frame.height / 2 - height / 2, width);
-  }
-
-  /** Where a box lies in the drawing. */
-  frame(box) {
-    const shift = box.parentNode.transform.baseVal[0]?.matrix;
-    const r = box.getBBox();
-    return { x: r.x + (shift?.e ?? 0), y: r.y + (shift?.f ?? 0), width: r.width, height: r.height };
-  }
-
-  mark(id) {
-    for (const box of this.boxes) {
-      const here = box.nodeIds.includes(id);
-      box.classList.toggle('here', here);
-      box.setAttribute('aria-selected', String(here));
-      box.setAttribute('tabindex', here ? '0' : '-1');
-    }
-    const box = this.of.get(id);
-    if (box) this.reveal(box);
-    else if (this.boxes[0]) this.boxes[0].setAttribute('tabindex', '0');
+    const { k } = this.view;
+    const need = (at, size, low, high) => {
+      if (low < at + 16 / k || high - low > size) return low - 24 / k;
+      return high > at + size - 16 / k ? high - size + 24 / k : at;
+    };
+    const half = box.height / 2;
+    this.view.x = need(this.view.x, this.svg.clientWidth / k, box.x, box.x + box.width);
+    this.view.y = need(this.view.y, this.svg.clientHeight / k, box.y - half, box.y + half);
+    this.paint();
   }
 }
