@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,11 @@ def test_probabilities_are_shown_without_colour_where_there_is_no_terminal() -> 
         (["rnu", "x"], 2, "Did you mean 'run'"),
         (["run", "x", "--nope"], 2, "--nope"),
         (["strategies", "baem"], 2, "Did you mean 'beam'"),
+        (["run", "x", "--regex", "("], 2, "does not compile"),
+        (["run", "x", "--regex", "a", "--choices", "b"], 2, "give one of them"),
+        (["run", "x", "--choices", ","], 2, "at least one"),
+        (["run", "x", "--grammar", "/no/such"], 2, "cannot read '/no/such'"),
+        (["run", "x", "--template", "/no/such"], 2, "cannot read"),
     ],
 )
 def test_bad_input_is_one_clear_line(args: list[str], code: int, says: str) -> None:
@@ -130,6 +136,37 @@ def test_steps_are_written_as_histograms(tmp_path: Path) -> None:
     done = call("decode", "Once upon", "--strategy", "greedy", "--max-tokens", "3", "--steps", str(folder))
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in folder.iterdir()) == ["A-001.svg", "A-002.svg", "A-003.svg"]
+
+
+@pytest.mark.parametrize(
+    ("args", "matches"),
+    [
+        (["--regex", "[a-z]{3}-[0-9]{2}"], r"[a-z]{3}-\d\d"),
+        (["--regex", "[a-z]{3}-[0-9]{2}", "--strategy", "beam:4"], r"[a-z]{3}-\d\d"),
+        (["--choices", "happy,sad,so so"], r"happy|sad|so so"),
+        (["--grammar", "{folder}/g.lark"], r"(\d\+)*\d"),
+        (["--template", "{folder}/t.txt"], r"Age: \d+, mood: (happy|sad)"),
+    ],
+)
+def test_constrained_text_is_all_there_is_on_standard_output(tmp_path: Path, args: list[str], matches: str) -> None:
+    (tmp_path / "g.lark").write_text('start: (D "+"){0,3} D\nD: /[0-9]/')
+    (tmp_path / "t.txt").write_text("Age: {age:int(1,99)}, mood: {mood:choice(happy,sad)}\n")
+    done = call("run", "Runa is", *(a.replace("{folder}", str(tmp_path)) for a in args))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(matches, done.stdout.removesuffix("\n"))
+    assert done.stderr == ""
+
+
+def test_templates_give_typed_values_as_json(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(" {age:int(1,99)} years")
+    report = json.loads(call("run", "Runa is", "--template", str(tmp_path / "t.txt"), "--json").stdout)
+    assert report["text"] == f" {report['values']['age']} years"
+
+
+def test_an_unfinished_constrained_text_is_a_failure() -> None:
+    done = call("run", "Once", "--regex", "[a-z]{40}", "--max-tokens", "3")
+    assert done.returncode == 1
+    assert "before it was complete" in done.stderr
 
 
 def test_debug_shows_the_traceback() -> None:

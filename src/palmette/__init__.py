@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from palmette.core.scores import Scores
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.resolve import open_engine
+    from palmette.models.structured import choice, fill, program
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         stochastic_beam,
         topk,
     )
+    from palmette.tokens.structure.as_views import grammar, one_of, regex
+    from palmette.tokens.structure.exact import exact, smc
     from palmette.tokens.trace.values import Trace
     from palmette.tokens.views import (
         allow,
@@ -73,6 +76,7 @@ _HOMES = {
     "palmette.core.scores": "Scores",
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.resolve": "open_engine",
+    "palmette.models.structured": "choice fill program",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -80,6 +84,8 @@ _HOMES = {
         "arithmetic beam beam_sample best_of contrastive diverse_beam greedy mbr nucleus prompt_lookup sample "
         "speculative stochastic_beam topk"
     ),
+    "palmette.tokens.structure.as_views": "grammar one_of regex",
+    "palmette.tokens.structure.exact": "exact smc",
     "palmette.tokens.trace.values": "Trace",
     "palmette.tokens.views": (
         "allow ban constrain detect_watermark dola dry dynamic_temperature epsilon eta guide logit_bias min_length "
@@ -110,6 +116,7 @@ __all__ = [
     "beam",
     "beam_sample",
     "best_of",
+    "choice",
     "constrain",
     "contrastive",
     "decode",
@@ -121,7 +128,10 @@ __all__ = [
     "dynamic_temperature",
     "epsilon",
     "eta",
+    "exact",
     "explain",
+    "fill",
+    "grammar",
     "greedy",
     "grow",
     "guide",
@@ -134,11 +144,15 @@ __all__ = [
     "model",
     "no_repeat_ngram",
     "nucleus",
+    "one_of",
     "open_engine",
     "penalty",
+    "program",
     "prompt_lookup",
+    "regex",
     "repetition_penalty",
     "sample",
+    "smc",
     "smoothing",
     "speculative",
     "stochastic_beam",

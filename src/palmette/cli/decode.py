@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 
-from palmette.cli.shared import Generation, common_views, generation_options, positionals, strategy_from
+from palmette.cli.shared import (
+    Generation,
+    common_views,
+    generation_options,
+    positionals,
+    refuse_the_unfinished,
+    strategy_from,
+)
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.trace.export import check_target, write, write_steps
 from palmette.tokens.trace.json import to_json
@@ -80,6 +87,7 @@ def command(
         click.echo(f"wrote {len(written)} histograms to {json.dumps(steps)}", err=True)
     if not trees and not as_json:
         _print_tree(decoding.trace)
+    refuse_the_unfinished(decoding, generation)
     return 0
 
 

@@ -9,8 +9,18 @@ from typing import Any
 
 import click
 
-from palmette.cli.shared import Generation, common_views, generation_options, positionals, strategy_from
+from palmette.cli.shared import (
+    Generation,
+    common_views,
+    generation_options,
+    positionals,
+    read_text,
+    refuse_the_unfinished,
+    strategy_from,
+)
+from palmette.core.errors import UsageError
 from palmette.tokens.decode import Decoding, Plan, decode_together
+from palmette.tokens.structure.template import Program
 from palmette.tokens.trace.terminal import color_text, scale_line, token_table
 from palmette.tokens.trace.visible import printable
 from palmette.tokens.views.base import show
@@ -29,12 +39,14 @@ __all__ = ["command"]
     help="How tokens are chosen, such as greedy, beam:4 or 'sample|temperature:0.7'; see palmette strategies. "
     "[default: nucleus:0.9; sample with --set or --dialect]",
 )
+@click.option("--template", metavar="FILE", help="Fill the typed holes of this template after the prompt.")
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @generation_options
 def command(
     words: tuple[str, ...],
     strategy: str | None,
     views: tuple[str, ...],
+    template: str | None,
     show_probs: bool,
     as_json: bool,
     **options: Any,
@@ -48,6 +60,12 @@ def command(
     strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
     seen = [*common_views(views, generation), *own]
+    if template is not None:
+        if generation.constraint_views() or show_probs:
+            raise UsageError(
+                "--template says all about the text; leave --regex, --choices, --grammar, --show-probs out"
+            )
+        return _fill(generation, model, prompt, template, Plan(chosen, seen, seed=generation.seed), as_json)
     decoding = decode_together(
         generation.open(model),
         prompt,
@@ -64,6 +82,22 @@ def command(
         _show_probabilities(decoding)
     else:
         _stream(decoding)
+    refuse_the_unfinished(decoding, generation)
+    return 0
+
+
+def _fill(generation: Generation, model: str, prompt: str, file: str, plan: Plan, as_json: bool) -> int:
+    """Fill a template; standard output gets the filled template alone."""
+    start = Program.begin(generation.open(model), prompt)
+    done = start.fill(
+        read_text(file), strategy=plan.strategy, views=plan.views, seed=plan.seed, max_tokens=generation.max_tokens
+    )
+    text = done.text[len(prompt) :]
+    if as_json:
+        report = {"model": model, "prompt": prompt, "text": text, "values": dict(done.values), "logprob": done.logprob}
+        click.echo(json.dumps(report, ensure_ascii=False, default=str))
+    else:
+        click.echo((printable(text) if sys.stdout.isatty() else text).removesuffix("\n"))
     return 0
 
 

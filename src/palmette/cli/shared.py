@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from palmette.core.engine import Engine, Strategy, View
-from palmette.core.errors import BadParameter, UsageError
+from palmette.core.errors import BadParameter, PalmetteError, UsageError
 from palmette.core.signature import build
 from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, looks_like_model, open_engine
+from palmette.tokens.decode import Decoding
 from palmette.tokens.dialect import DIALECTS, chain, check_strategy, parse_settings
 from palmette.tokens.strategies import STRATEGIES
+from palmette.tokens.structure.as_views import grammar, one_of, regex
 from palmette.tokens.views import VIEWS
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "debug_option",
     "generation_options",
     "positionals",
+    "read_text",
+    "refuse_the_unfinished",
     "settings_option",
     "strategy_from",
     "views_from",
@@ -45,6 +50,9 @@ class Generation:
     device: str
     dialect: str | None = None
     settings: tuple[str, ...] = ()
+    regex: str | None = None
+    choices: str | None = None
+    grammar: str | None = None
 
     def open(self, model: str) -> Engine:
         """Load the model."""
@@ -64,6 +72,18 @@ class Generation:
     def default_strategy(self) -> str:
         """What chooses tokens where no --strategy says so: plain sampling where settings say all."""
         return "sample" if self.in_dialect else DEFAULT_STRATEGY
+
+    def constraint_views(self) -> list[View]:
+        """The view of --regex, --choices or --grammar."""
+        given = {"--regex": self.regex, "--choices": self.choices, "--grammar": self.grammar}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} constrain the text at once; give one of them")
+        if self.regex is not None:
+            return [regex(self.regex)]
+        if self.choices is not None:
+            return [one_of(text for text in self.choices.split(",") if text)]
+        return [grammar(read_text(self.grammar))] if self.grammar is not None else []
 
     def dialect_views(self) -> list[View]:
         """The views of --dialect and --set."""
@@ -103,6 +123,9 @@ def generation_options(function: F) -> F:
             help=f"Read --set as this program does: {', '.join(DIALECTS)} (paper unless given). Its views stand after "
             "those of --view and before a strategy's own.",
         ),
+        click.option("--regex", metavar="PATTERN", help="The text must match this regular expression."),
+        click.option("--choices", metavar="A,B,…", help="The text must be one of these."),
+        click.option("--grammar", metavar="FILE", help="The text must be of this grammar (Lark)."),
         click.option("--seed", default=0, show_default=True, help="Same seed, same text."),
         click.option("--max-tokens", default=128, show_default=True, help="The most tokens of an answer."),
         click.option("--stop", multiple=True, metavar="TEXT", help="End an answer before this text; repeatable."),
@@ -128,6 +151,16 @@ def generation_options(function: F) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def read_text(path: str) -> str:
+    """A text file, or an error that names it."""
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{path!r} is not text in UTF-8") from None
 
 
 def positionals(words: Sequence[str]) -> tuple[str, str]:
@@ -163,8 +196,16 @@ def views_from(specs: Sequence[str], generation: Generation) -> list[View]:
 
 
 def common_views(specs: Sequence[str], generation: Generation) -> list[View]:
-    """The views of --view, then those of --dialect and --set."""
-    return [*views_from(specs, generation), *generation.dialect_views()]
+    """The constraint's view nearest to the model, the views of --view, then those of --dialect and --set."""
+    return [*generation.constraint_views(), *views_from(specs, generation), *generation.dialect_views()]
+
+
+def refuse_the_unfinished(decoding: Decoding, generation: Generation) -> None:
+    """With a constraint, a text that was cut at --max-tokens is a failure: it may not satisfy it."""
+    if generation.constraint_views() and any(run[0].finish != "eos" for run in decoding.all_answers):
+        raise PalmetteError(
+            f"the text was cut after {generation.max_tokens} tokens, before it was complete; allow more --max-tokens"
+        )
 
 
 def strategy_from(text: str, generation: Generation) -> tuple[Strategy, list[View]]:

@@ -14,7 +14,7 @@ from palmette.tokens.dialect import chain, check_strategy
 from palmette.tokens.strategies.sampling import nucleus, sample
 from palmette.tokens.trace.values import Trace
 
-__all__ = ["Completion", "LocalModel", "decode", "grow", "model"]
+__all__ = ["Completion", "LocalModel", "decode", "grow", "model", "opened"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def decode(
     >>> [step.text for step in palmette.decode(engine, "a", palmette.sample(), views=[palmette.top_p(0.9)])]
     ['b', '']
     """
-    return _opened(source).decode(prompt, strategy, views, **options)
+    return opened(source).decode(prompt, strategy, views, **options)
 
 
 def grow(
@@ -150,13 +150,14 @@ def grow(
         plans: strategies, or `Plan`s with views, label and seed.
         options: max_tokens, stop, heal, trace.
     """
-    opened = _opened(source)
-    merged = {**opened.options, **options}
+    base = opened(source)
+    merged = {**base.options, **options}
     seed = int(merged.pop("seed", 0))
     whole = [p if isinstance(p, Plan) else Plan(p, (), seed=seed) for p in plans]
-    viewed = [Plan(p.strategy, (*opened.views, *p.views), p.label, p.seed) for p in whole]
-    return decode_together(opened.engine, prompt, viewed, model=opened.id, **merged)
+    viewed = [Plan(p.strategy, (*base.views, *p.views), p.label, p.seed) for p in whole]
+    return decode_together(base.engine, prompt, viewed, model=base.id, **merged)
 
 
-def _opened(source: LocalModel | Engine | str) -> LocalModel:
+def opened(source: LocalModel | Engine | str) -> LocalModel:
+    """The model itself, or one made of an engine or a reference."""
     return source if isinstance(source, LocalModel) else model(source)
