@@ -29,7 +29,7 @@ class Pending(Trunk):
         self._children: dict[int, weakref.ref[Pending]] = {}
 
     def child(self, token: int) -> tuple[Pending, bool]:
-        """The node after `token`, and whether it is new: equal prefixes are one node for as long as someone holds it."""
+        """The node after `token`, and whether it is new: equal prefixes are one node while someone holds it."""
         ref = self._children.get(token)
         known = ref() if ref is not None else None
         if known is not None:
