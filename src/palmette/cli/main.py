@@ -23,6 +23,7 @@ VERBS = {
     "run": "Continue a prompt and stream the text.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
+    "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
     "strategies": "List the decoding strategies and views with their parameters.",
 }
 

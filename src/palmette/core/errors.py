@@ -7,6 +7,7 @@ PalmetteError                     exit code 1
 │   ├── BadParameter              a known parameter with a value out of its range
 │   ├── EmptyPrompt               nothing to continue
 │   ├── PromptTooLong             more tokens than the context holds
+│   ├── RecipeError               a merge recipe that cannot be understood or carried out: where in it, and why
 │   └── ConstraintError           a constraint that cannot be built, with the reason
 │       ├── GrammarError          a regex or grammar
 │       ├── SchemaError           a schema: the path in it and the reason
@@ -15,11 +16,14 @@ PalmetteError                     exit code 1
 ├── MissingExtra                  an optional dependency is not installed
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
+├── OutputError                   a result cannot be written: a full disk, a folder in the way
 └── ModelError                    a model cannot be loaded or run
     ├── ModelNotFound             no such folder, repository or cached snapshot
     ├── UnsafeCheckpoint          pickled weights or remote code
     ├── CorruptCheckpoint         a file that contradicts itself
     ├── ConfigMismatch            config.json and the weights disagree
+    ├── MismatchedModels          models that cannot be merged: shapes, vocabularies or tensors differ
+    ├── NotFinite                 a weight is NaN or infinite
     └── UnsupportedArchitecture   an architecture that no engine runs correctly
 """
 
@@ -37,11 +41,15 @@ __all__ = [
     "EmptyPrompt",
     "EmptySupport",
     "GrammarError",
+    "MismatchedModels",
     "MissingExtra",
     "ModelError",
     "ModelNotFound",
+    "NotFinite",
+    "OutputError",
     "PalmetteError",
     "PromptTooLong",
+    "RecipeError",
     "SchemaError",
     "UnknownModel",
     "UnknownName",
@@ -98,6 +106,15 @@ class PromptTooLong(UsageError):
     """A prompt that does not fit the context; it is never truncated silently."""
 
 
+class RecipeError(UsageError):
+    """A merge recipe that cannot be understood or carried out. `path` says where in it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"recipe at {path}: {reason}" if path else f"recipe: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class ConstraintError(UsageError):
     """A constraint that cannot be built."""
 
@@ -144,6 +161,10 @@ class EmptySupport(PalmetteError):
     """No token is left to continue a prefix."""
 
 
+class OutputError(PalmetteError):
+    """A result cannot be written."""
+
+
 class ModelError(PalmetteError):
     """A model cannot be loaded or run."""
 
@@ -162,6 +183,14 @@ class CorruptCheckpoint(ModelError):
 
 class ConfigMismatch(ModelError):
     """config.json describes other tensors than the weights hold."""
+
+
+class MismatchedModels(ModelError):
+    """Models whose tensors, shapes or vocabularies do not fit together."""
+
+
+class NotFinite(ModelError):
+    """A weight that is NaN or infinite; it would spread through a merge."""
 
 
 class UnsupportedArchitecture(ModelError):

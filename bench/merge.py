@@ -1,0 +1,192 @@
+"""Merge speed and memory against mergekit, alternating in one run on checkpoints made on the spot.
+
+    python bench/merge.py --mergekit /path/to/mergekit-yaml --methods ties linear --runs 3
+
+Prints one line for each method: seconds and peak megabytes of both programs (medians), their ratio, and the time to
+copy the inputs' bytes to the output's as the limit. Both run as commands, start-up included. The mergekit program must
+live in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from palmette.weights.dtypes import encode
+from palmette.weights.write import layout
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "linear": {"each": {"weight": 0.5}, "base": False},
+    "slerp": {"shared": {"t": 0.4}, "count": 1},
+    "ties": {"each": {"weight": 0.5, "density": 0.5}},
+    "sce": {"shared": {"select_topk": 0.5}},
+    "breadcrumbs_ties": {"each": {"weight": 0.5, "density": 0.9, "gamma": 0.01}},
+    "della": {"each": {"weight": 0.5, "density": 0.5, "epsilon": 0.1}},
+    "dare_ties": {"each": {"weight": 0.5, "density": 0.5}},
+    "task_arithmetic": {"each": {"weight": 0.5}},
+    "model_stock": {},
+    "karcher": {"base": False},
+    "passthrough": {"base": False, "count": 1},
+}
+
+
+def shapes(width: int, layers: int, vocabulary: int) -> list[tuple[str, tuple[int, ...]]]:
+    """The tensors of a Llama."""
+    inner = width * 11 // 4
+    made: list[tuple[str, tuple[int, ...]]] = [("model.embed_tokens.weight", (vocabulary, width))]
+    for layer in range(layers):
+        stem = f"model.layers.{layer}."
+        for part in "qkvo":
+            rows = width // 4 if part in "kv" else width
+            made.append((f"{stem}self_attn.{part}_proj.weight", (rows, width)))
+        for part in ("gate", "up"):
+            made.append((f"{stem}mlp.{part}_proj.weight", (inner, width)))
+        made += [(f"{stem}mlp.down_proj.weight", (width, inner)), (f"{stem}input_layernorm.weight", (width,))]
+        made.append((f"{stem}post_attention_layernorm.weight", (width,)))
+    return [*made, ("model.norm.weight", (width,)), ("lm_head.weight", (vocabulary, width))]
+
+
+def make(folder: Path, width: int, layers: int, vocabulary: int, change: int) -> None:
+    """A bfloat16 checkpoint: the base's noise, plus (change > 0) a smaller noise of its own."""
+    folder.mkdir()
+    tensors = [(name, "BF16", shape) for name, shape in shapes(width, layers, vocabulary)]
+    half = sum(int(np.prod(shape)) for _, _, shape in tensors) + 1
+    shards, spots, index = layout(tensors, half)
+    files = {shard.file: (folder / shard.file).open("wb") for shard in shards}
+    for shard in shards:
+        files[shard.file].write(shard.header)
+        files[shard.file].truncate(shard.size)
+    for number, (name, _, shape) in enumerate(tensors):
+        values = np.random.default_rng(number).standard_normal(int(np.prod(shape)), np.float32) * np.float32(0.02)
+        if change:
+            rng = np.random.default_rng([change, number])
+            values += rng.standard_normal(values.size, np.float32) * np.float32(0.002)
+        files[spots[name].file].seek(spots[name].start)
+        files[spots[name].file].write(encode(values, "BF16").tobytes())
+    for file in files.values():
+        file.close()
+    if len(shards) > 1:
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": width, "vocab_size": vocabulary,
+        "intermediate_size": width * 11 // 4, "num_hidden_layers": layers, "num_attention_heads": width // 64,
+        "num_key_value_heads": width // 256, "tie_word_embeddings": False, "dtype": "bfloat16",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def recipe(method: str, home: Path) -> dict[str, Any]:
+    """A recipe of the method for the checkpoints in `home`."""
+    said = PARAMETERS[method]
+    names = ["a", "b"][: said.get("count", 2)]
+    made: dict[str, Any] = {
+        "merge_method": method,
+        "dtype": "bfloat16",
+        "models": [{"model": str(home / name), "parameters": said.get("each", {})} for name in names],
+        "parameters": said.get("shared", {}),
+    }
+    if said.get("base", True):
+        made["base_model"] = str(home / "base")
+    if method == "slerp":
+        made["models"].insert(0, {"model": str(home / "base")})
+    return made
+
+
+def measure(command: list[str], out: Path) -> tuple[float, float]:
+    """(seconds, peak megabytes) of a command that writes `out`, which is removed."""
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert child.stderr is not None
+    errors = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    took = time.monotonic() - began
+    if status:
+        raise SystemExit(f"{command}: {errors.decode()[-2000:]}")
+    shutil.rmtree(out)
+    return took, usage.ru_maxrss / 1024
+
+
+def copying(home: Path, names: list[str], out: Path) -> float:
+    """Seconds to read these folders' bytes and to write one folder's."""
+    began = time.monotonic()
+    for name in names:
+        target = out.open("wb") if name == names[-1] else None
+        for path in sorted((home / name).glob("*.safetensors")):
+            with path.open("rb", buffering=0) as file:
+                while data := file.read(1 << 22):
+                    if target:
+                        target.write(data)
+        if target:
+            target.close()
+    took = time.monotonic() - began
+    out.unlink()
+    return took
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--mergekit", help="the mergekit-yaml program; without it only Palmette is measured")
+    parser.add_argument("--methods", nargs="+", default=list(PARAMETERS), choices=list(PARAMETERS))
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=36)
+    parser.add_argument("--vocabulary", type=int, default=32000)
+    parser.add_argument("--keep", type=Path, help="where the checkpoints are made, and kept")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="palmette-merge-") as scratch:
+        home = given.keep or Path(scratch)
+        for change, name in enumerate(("base", "a", "b")):
+            if not (home / name).exists():
+                home.mkdir(exist_ok=True)
+                job = (home / name, given.width, given.layers, given.vocabulary, change)
+                maker = multiprocessing.Process(target=make, args=job)  # a child's peak memory starts from its parent's
+                maker.start()
+                maker.join()
+        out = Path(scratch) / "out"
+        print(f"{'method':<17} {'palmette':>15} {'mergekit':>15} {'faster':>7} {'memory':>7}  {'limit':>6} {'× limit':>7}")
+        for method in given.methods:
+            path = Path(scratch) / f"{method}.yml"
+            path.write_text(yaml.safe_dump(recipe(method, home)))
+            line(method, path, out, given, home)
+    print("largest of this process:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")
+
+
+def line(method: str, path: Path, out: Path, given: argparse.Namespace, home: Path) -> None:
+    """Measure one method with both programs, alternating."""
+    ours, theirs, limits = [], [], []
+    names = ["base", "a", "b"] if PARAMETERS[method].get("base", True) else ["a", "b"]
+    names = names[: PARAMETERS[method].get("count", 2) + (1 if PARAMETERS[method].get("base", True) else 0)]
+    for _ in range(given.runs):
+        ours.append(measure([sys.executable, "-m", "palmette", "merge", str(path), str(out), "-q"], out))
+        limits.append(copying(home, names, out))
+        if given.mergekit:
+            theirs.append(measure([given.mergekit, str(path), str(out), "--quiet"], out))
+    took, peak = (statistics.median(column) for column in zip(*ours, strict=True))
+    limit = statistics.median(limits)
+    text = f"{method:<17} {took:>7.2f} s {peak:>4.0f} MB"
+    if theirs:
+        their, high = (statistics.median(column) for column in zip(*theirs, strict=True))
+        text += f" {their:>6.1f} s {high:>4.0f} MB {their / took:>6.1f}× {high / peak:>6.1f}×"
+    else:
+        text += " " * 32
+    print(f"{text}  {limit:>5.2f}s {took / limit:>6.1f}×", flush=True)
+
+
+if __name__ == "__main__":
+    main()

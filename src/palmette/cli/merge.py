@@ -1,0 +1,142 @@
+"""`palmette merge`: carry out a merge recipe, or say what it would do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from palmette.cli.shared import debug_option
+from palmette.core.errors import UsageError
+from palmette.models.hub import snapshot
+from palmette.weights.execute import keep_pages
+from palmette.weights.merge import Merge, open_plan
+from palmette.weights.plan import Options, Plan
+from palmette.weights.recipe.schema import Recipe, read_recipes
+from palmette.weights.report import report, summary
+
+__all__ = ["command"]
+
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@click.command("merge", short_help="Merge models by a recipe.")
+@click.argument("words", nargs=-1, metavar="[plan] RECIPE [OUT]")
+@click.option("--seed", "--random-seed", default=0, show_default=True, help="Same seed, same bytes.")
+@click.option(
+    "--compute",
+    type=click.Choice(["float32", "mergekit"]),
+    default="float32",
+    show_default=True,
+    help="Arithmetic: float32, or rounded after every operation as mergekit does.",
+)
+@click.option("--allow-crimes", is_flag=True, help="Merge models of different architectures.")
+@click.option("--unsafe-truncate-embeddings", is_flag=True, help="Cut vocabularies of different sizes to the smallest.")
+@click.option("--allow-nonfinite", is_flag=True, help="Let NaN and infinity through instead of refusing them.")
+@click.option(
+    "--out-shard-size", default="5G", show_default=True, help="The most bytes of one weights file (500M, 5G)."
+)
+@click.option("--threads", "-j", type=click.IntRange(1), help="Tensors computed at once (default: one for each core).")
+@click.option("--hash-inputs", is_flag=True, help="Record the SHA-256 of every input file as a whole.")
+@click.option("--report", "with_report", is_flag=True, help="With plan: read the weights and compare the task vectors.")
+@click.option("--json", "as_json", is_flag=True, help="With plan: print one JSON object instead of text.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@debug_option
+def command(
+    words: tuple[str, ...],
+    seed: int,
+    compute: str,
+    allow_crimes: bool,
+    unsafe_truncate_embeddings: bool,
+    allow_nonfinite: bool,
+    out_shard_size: str,
+    threads: int | None,
+    hash_inputs: bool,
+    with_report: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Merge models by RECIPE (mergekit's YAML) into the folder OUT; `plan RECIPE` only says what would happen.
+
+    A merge that was interrupted is continued by the same command.
+
+    \b
+      palmette merge recipe.yml merged
+      palmette merge plan recipe.yml --report
+    """
+    planning = bool(words) and words[0] == "plan"
+    rest = words[1:] if planning or (words and words[0] == "run") else words
+    if len(rest) != (1 if planning else 2):
+        raise UsageError("write palmette merge RECIPE OUT, or palmette merge plan RECIPE")
+    options = Options(
+        seed,
+        "mergekit" if compute == "mergekit" else "float32",
+        allow_crimes,
+        unsafe_truncate_embeddings,
+        allow_nonfinite,
+    )
+    plan = open_plan(_read(rest[0]), options, snapshot)
+    if planning:
+        _show(plan, with_report, as_json)
+        return 0
+    for warning in plan.warnings:
+        click.echo(f"palmette: {warning}", err=True)
+    keep_pages()
+    with _bar(plan, quiet) as progress:
+        made = Merge(plan).save(
+            rest[1], threads=threads, shard_size=_bytes(out_shard_size), hash_inputs=hash_inputs, progress=progress
+        )
+    click.echo(f"{made}: {summary(plan)}", err=True)
+    return 0
+
+
+def _read(name: str) -> Recipe:
+    """The recipe in a file; - is standard input."""
+    if name == "-":
+        text = sys.stdin.read()
+    else:
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
+    recipes = read_recipes(text)
+    if len(recipes) > 1:
+        raise UsageError(f"{name} holds {len(recipes)} stages; only files with one recipe are merged")
+    return recipes[0]
+
+
+def _show(plan: Plan, with_report: bool, as_json: bool) -> None:
+    found = report(plan, measure=with_report)
+    click.echo(json.dumps(found) if as_json else found["text"])
+
+
+def _bytes(text: str) -> int:
+    """500M, 5G, 5GB or a plain number of bytes."""
+    stripped = text.strip().upper().removesuffix("B")
+    unit = _UNITS.get(stripped[-1:], 1)
+    try:
+        size = float(stripped[:-1] if unit > 1 else stripped) * unit
+    except ValueError:
+        size = 0
+    if not 1 <= size < 1e18:
+        raise UsageError(f"--out-shard-size: {text!r} is no size; write 500M or 5G")
+    return int(size)
+
+
+@contextmanager
+def _bar(plan: Plan, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar with bytes a second and the time left, where there is a terminal to show it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("merging"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        job = bar.add_task("merging", total=plan.size)
+        yield lambda count: bar.advance(job, count)

@@ -1,0 +1,1 @@
+"""Choose the weights: merge checkpoints."""

@@ -1,0 +1,164 @@
+"""Merging from beginning to end: open, plan, run, write; and the values that Python programs build recipes from."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from palmette.core.errors import OutputError
+from palmette.weights.card import digest, fingerprints, write_card
+from palmette.weights.dtypes import Raw
+from palmette.weights.execute import execute
+from palmette.weights.folder import Fetch, local, open_model
+from palmette.weights.parameters import described
+from palmette.weights.plan import Options, Plan, Task, make_plan
+from palmette.weights.recipe.schema import Recipe, read_recipe
+from palmette.weights.write import Output, layout
+
+__all__ = ["Merge", "merge", "open_plan"]
+
+VERSION = "1"  # of the arithmetic: raised when a merge would give other bytes
+SHARD = 5_000_000_000  # bytes
+Progress = Callable[[int], None]
+
+
+def open_plan(recipe: Recipe, options: Options | None = None, fetch: Fetch = local) -> Plan:
+    """Open every model that a recipe names and plan the merge; reads headers only.
+
+    Raises:
+        PalmetteError: for anything that cannot be merged.
+    """
+    models = {reference: open_model(reference, fetch) for reference in recipe.references()}
+    return make_plan(recipe, models, options or Options())
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merge that has been planned.
+
+    >>> import tempfile, numpy as np; from safetensors.numpy import save_file
+    >>> home = Path(tempfile.mkdtemp())
+    >>> for name, value in (("a", 1), ("b", 3)):
+    ...     (home / name).mkdir()
+    ...     save_file({"w": np.full(2, value, np.float32)}, home / name / "model.safetensors")
+    ...     _ = (home / name / "config.json").write_text('{"model_type": "toy"}')
+    >>> models = [{"model": str(home / name), "parameters": {"weight": 1}} for name in ("a", "b")]
+    >>> out = merge({"merge_method": "linear", "models": models}).save(home / "out")
+    >>> from palmette.core.checkpoint import open_checkpoint
+    >>> open_checkpoint(out)["w"]
+    memmap([2., 2.], dtype=float32)
+    """
+
+    plan: Plan
+
+    def save(
+        self,
+        target: str | Path,
+        *,
+        threads: int | None = None,
+        shard_size: int = SHARD,
+        block: int | None = None,
+        speed: str = "auto",
+        hash_inputs: bool = False,
+        progress: Progress = lambda _: None,
+    ) -> Path:
+        """Write the merged model as a folder that appears when it is complete; an interrupted call is continued.
+
+        Args:
+            target: the folder; must not exist yet, or be empty.
+            threads: as many tensors are computed at once (default: one for each core).
+            shard_size: the most bytes of one weights file.
+            block: elements computed at once; any number gives the same bytes.
+            speed: "numpy" or "numba" to choose the kernels; both give the same bytes.
+            hash_inputs: put the SHA-256 of every whole input file into merge.json, not only of its header.
+            progress: called with the number of bytes just written.
+
+        Raises:
+            OutputError: if the folder is in the way or cannot be written.
+            NotFinite: for NaN or infinity in an input.
+        """
+        path, plan, began = Path(target).expanduser(), self.plan, time.monotonic()
+        mark = digest(plan, VERSION, shard_size)
+        if _complete(path, mark):
+            return path
+        shards, spots, index = layout([(t.name, t.dtype, t.shape) for t in plan.tasks], shard_size)
+        output = Output(path, mark)
+        with output.opened(shards):
+
+            def write(task: Task, start: int, raw: Raw) -> None:
+                output.write(spots[task.name], start * raw.itemsize, memoryview(raw).cast("B"))
+                progress(raw.nbytes)
+
+            left = [task for task in plan.tasks if task.name not in output.done]
+            progress(sum(spots[name].size for name in output.done))
+            options = plan.options
+            extra: dict[str, Any] = {} if block is None else {"block": block}
+            execute(left, write, lambda task: output.finish(task.name), options.seed, threads, speed=speed,
+                    finite=not options.allow_nonfinite, **extra)  # fmt: skip
+            about = _provenance(plan, mark, hash_inputs, round(time.monotonic() - began, 3))
+            write_card(plan, output.work, about, index if len(shards) > 1 else None)
+            output.commit()
+        for model in plan.models.values():
+            model.files.close()
+        return path
+
+
+def _complete(path: Path, mark: str) -> bool:
+    """True if the folder is this very merge, finished before.
+
+    Raises:
+        OutputError: if it is anything else that is not empty.
+    """
+    if not path.exists():
+        return False
+    try:
+        if json.loads((path / "merge.json").read_text(encoding="utf-8"))["plan"] == mark:
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    if path.is_dir() and not any(path.iterdir()):
+        return False
+    raise OutputError(f"{path} exists already; name another folder, or remove it")
+
+
+def _provenance(plan: Plan, mark: str, whole: bool, seconds: float) -> dict[str, Any]:
+    """merge.json."""
+    return {
+        "palmette": VERSION,
+        "plan": mark,
+        "method": plan.recipe.method,
+        "seed": plan.options.seed,
+        "compute": plan.options.compute,
+        "seconds": seconds,
+        "inputs": fingerprints(plan, whole),
+        "left_out": plan.left_out,
+        "warnings": plan.warnings,
+        "tensors": {
+            t.name: {"dtype": t.dtype, "shape": list(t.shape), "method": t.method, "parameters": described(t.parameters),
+                     "from": list(t.labels)}
+            for t in plan.tasks
+        },
+    }  # fmt: skip
+
+
+def merge(recipe: Recipe | str | Path | dict[str, Any], *, fetch: Fetch = local, **options: Any) -> Merge:
+    """Plan a merge: `merge(ties("a", "b", base="base", density=0.5)).save("out")`.
+
+    Args:
+        recipe: made by a function of `palmette.weights.make` or by `read_recipe`; or a path of a YAML file; or its
+            content as a dict.
+        fetch: how to find the folder of a model that is no path (a hub's snapshot).
+        options: seed, compute, allow_crimes, truncate, allow_nonfinite (see Options).
+
+    Raises:
+        PalmetteError: for a recipe or models that cannot be merged.
+    """
+    if isinstance(recipe, dict):
+        recipe = read_recipe(json.dumps(recipe))
+    elif not isinstance(recipe, Recipe):
+        recipe = read_recipe(Path(recipe).read_text(encoding="utf-8"))
+    return Merge(open_plan(recipe, replace(Options(), **options), fetch))

@@ -1,0 +1,62 @@
+"""Weighted averages of parameters, and the tensor that passes through."""
+
+from __future__ import annotations
+
+from palmette.core.errors import BadParameter
+from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.dtypes import Array
+from palmette.weights.methods.base import Each, spread
+
+__all__ = ["linear", "passthrough"]
+
+
+def linear(inputs: Inputs, weight: Each, normalize: bool = True) -> Combine:
+    """The weighted average of the models' parameters.
+
+    Paper: Wortsman et al. 2022, Model soups (arXiv 2203.05482).
+
+    Args:
+        weight: of each model.
+        normalize: divide by the sum of the weights.
+
+    Raises:
+        BadParameter: if the weights sum to zero and are to be normalised.
+
+    >>> import numpy as np; from palmette.weights.blocks import Memory
+    >>> tensors = [Memory(np.array([1.0, 2.0], np.float32)), Memory(np.array([3.0, 6.0], np.float32))]
+    >>> inputs = Inputs((2,), tensors)
+    >>> linear(inputs, weight=[1, 3])(inputs.load((0, 2)))
+    array([2.5, 5. ], dtype=float32)
+    """
+    weights = spread(weight, len(inputs.models))
+    whole = sum(weights)
+    if normalize and abs(whole) < 1e-8:
+        raise BadParameter(f"the weights {weights} sum to zero, so their average does not exist; set normalize: false")
+
+    def combine(block: Block) -> Array:
+        made = inputs.kernels.blend(block.models, weights)
+        if normalize and whole != 1:
+            made /= made.dtype.type(whole)
+        return made
+
+    return combine
+
+
+def passthrough(inputs: Inputs, scale: Each | None = None) -> Combine:
+    """One model's tensor, unchanged or scaled.
+
+    Args:
+        scale: a factor.
+
+    >>> import numpy as np; from palmette.weights.blocks import Memory
+    >>> inputs = Inputs((2,), [Memory(np.array([1.0, 2.0], np.float32))])
+    >>> passthrough(inputs, scale=0.5)(inputs.load((0, 2)))
+    array([0.5, 1. ], dtype=float32)
+    """
+    factor = None if scale is None else spread(scale, 1, "scale")[0]
+
+    def combine(block: Block) -> Array:
+        values = block.models[0]
+        return values if factor is None else inputs.q(values * values.dtype.type(factor))
+
+    return combine

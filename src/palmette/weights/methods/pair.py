@@ -1,0 +1,97 @@
+"""Merges of two models, the base being one of them, that decide parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from palmette.core.errors import BadParameter
+from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.dtypes import Array
+
+__all__ = ["arcee_fusion", "nearswap"]
+
+
+def nearswap(inputs: Inputs, t: float) -> Combine:
+    """From the base toward the other model, the further the nearer they are: x + (y − x) · min(1, t / |x − y|).
+
+    Source: the model card of alchemonaut/QuartetAnemoi-70B-t0.0001.
+
+    Args:
+        t: the distance up to which the other model's parameter is taken whole.
+
+    Raises:
+        BadParameter: if t is not positive.
+
+    >>> import numpy as np; from palmette.weights.blocks import Memory
+    >>> inputs = Inputs((2,), [Memory(np.array([0, 0], np.float32)), Memory(np.array([1, 4], np.float32))])
+    >>> nearswap(inputs, t=1.0)(inputs.load((0, 2)))
+    array([1., 1.], dtype=float32)
+    """
+    if not t > 0:
+        raise BadParameter(f"nearswap: t should be positive, not {t}")
+
+    def combine(block: Block) -> Array:
+        a, b = block.models
+        kind = a.dtype.type
+        apart = np.abs(inputs.q(a - b))
+        with np.errstate(divide="ignore"):
+            share = np.minimum(inputs.q(inputs.q(kind(1) / apart) * kind(t)), kind(1))
+        share[apart == 0] = 1
+        made: Array = inputs.q(inputs.q(share * b) + inputs.q(inputs.q(kind(1) - share) * a))
+        return made
+
+    return combine
+
+
+def arcee_fusion(inputs: Inputs) -> Combine:
+    """The base, with the other model's parameters where their importance stands out.
+
+    Importance is |δ| times the divergence of the row's softmax; what exceeds the median by one and a half times the
+    interquartile range is taken. Quantiles are those of the whole tensor (mergekit samples a million elements).
+
+    Source: https://www.arcee.ai/blog/meet-mergekit-v0-1-arcee-fusion-expanded-model-support-multi-gpu-acceleration.
+
+    >>> import numpy as np; from palmette.weights.blocks import Memory
+    >>> models = [Memory(np.zeros(8, np.float32)), Memory(np.array([0, 0, 0, 0, 0, 0, 0, 5], np.float32))]
+    >>> inputs = Inputs((8,), models, rows=True)
+    >>> arcee_fusion(inputs)(inputs.load((0, 8)))
+    array([0., 0., 0., 0., 0., 0., 0., 5.], dtype=float32)
+    """
+
+    def importance(block: Block) -> Array:
+        a, b = (array.reshape(-1, inputs.width) for array in block.models)
+        p, q = _log_softmax(b), _log_softmax(a)
+        divergence = (np.exp(p) * (p - q)).sum(axis=1, keepdims=True)
+        made: Array = np.abs((b - a) * divergence).astype(a.dtype).reshape(-1)
+        return made
+
+    limit = _limit(inputs, importance)
+
+    def combine(block: Block) -> Array:
+        a, b = block.models
+        made: Array = np.where(importance(block) >= limit, b, a)
+        return made
+
+    return combine
+
+
+def _log_softmax(rows: Array) -> Array:
+    shifted = rows - rows.max(axis=1, keepdims=True)
+    made: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return made
+
+
+def _limit(inputs: Inputs, importance: Callable[[Block], Array]) -> float:
+    """Median + 1.5 · (third − first quartile), each interpolated between its two neighbours in order."""
+    last = inputs.count - 1
+    if last < 0:
+        return 0.0
+    places = [share * last for share in (0.25, 0.5, 0.75)]
+    wanted = sorted({index for place in places for index in (int(place), min(int(place) + 1, last))})
+    found = dict(zip(wanted, inputs.smallest(lambda block: [importance(block)], wanted), strict=True))
+    low, middle, high = (
+        found[int(p)] + (found[min(int(p) + 1, last)] - found[int(p)]) * (p - int(p)) for p in places
+    )
+    return middle + 1.5 * (high - low)

@@ -1,0 +1,65 @@
+"""Model Stock: how far to go from the base to the average of fine-tuned models, from the angle between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.dtypes import Array
+from palmette.weights.methods.sphere import gram
+from palmette.weights.methods.task import deltas
+
+__all__ = ["model_stock"]
+
+
+def model_stock(inputs: Inputs, filter_wise: bool = False) -> Combine:
+    """Between the base and the models' average, at the ratio that the mean angle of the task vectors asks for.
+
+    Paper: Jang et al. 2024, Model Stock: all we need is just a few fine-tuned models (arXiv 2403.19522), eq. 5.
+
+    Args:
+        filter_wise: one ratio for each row instead of one for the tensor.
+
+    >>> import numpy as np; from palmette.weights.blocks import Memory
+    >>> models = [Memory(np.array(v, np.float32)) for v in ([1, 0], [0, 1])]
+    >>> inputs = Inputs((2,), models, Memory(np.zeros(2, np.float32)))
+    >>> model_stock(inputs)(inputs.load((0, 2)))  # at a right angle the base wins
+    array([0., 0.], dtype=float32)
+    """
+    count = len(inputs.models)
+    by_row = filter_wise and len(inputs.shape) > 1
+    whole = np.zeros(1) if by_row else _ratio(gram(inputs, True)[None])
+
+    def combine(block: Block) -> Array:
+        t = _ratio(_row_products(deltas(inputs, block), inputs)) if by_row else whole
+        kind = block.anchor.dtype
+        mean = inputs.kernels.combine(block.models, [1.0] * count) / kind.type(count)
+        share = np.repeat(t.astype(kind), inputs.width) if by_row else t.astype(kind)
+        made: Array = mean * share + block.anchor * (kind.type(1) - share)
+        return made
+
+    return combine
+
+
+def _row_products(found: Array, inputs: Inputs) -> NDArray[np.float64]:
+    """Gram matrices of each row; (models, n) -> (rows, models, models)."""
+    count = len(found)
+    made = np.zeros((found.shape[1] // inputs.width, count, count))
+    for i in range(count):
+        for j in range(i, count):
+            made[:, i, j] = made[:, j, i] = inputs.kernels.dots(found[i], found[j], inputs.width)
+    return made
+
+
+def _ratio(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """t = N cos θ / (1 + (N − 1) cos θ) with the mean cosine over pairs; zero where a task vector vanishes."""
+    count = products.shape[-1]
+    norms = np.sqrt(np.diagonal(products, axis1=1, axis2=2))               # (tensors, models)
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    lengths = [np.maximum(norms[:, i] * norms[:, j], 1e-300) for i, j in pairs]
+    cosines = [np.clip(products[:, i, j] / size, -1, 1) for (i, j), size in zip(pairs, lengths, strict=True)]
+    mean = np.sum(cosines, axis=0) / len(pairs)
+    divisor = 1 + (count - 1) * mean
+    made: NDArray[np.float64] = np.where(np.abs(divisor) < 1e-12, 0.0, count * mean / np.where(divisor == 0, 1, divisor))
+    return made

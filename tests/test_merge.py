@@ -1,0 +1,439 @@
+"""Merging folders: same bytes under any circumstances, nothing lost, nothing half-written, bad input refused."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import yaml
+from safetensors.numpy import save_file
+
+from palmette.cli.main import main
+from palmette.core.checkpoint import open_checkpoint
+from palmette.core.errors import (
+    MismatchedModels,
+    ModelNotFound,
+    NotFinite,
+    OutputError,
+    PalmetteError,
+    RecipeError,
+    UnsafeCheckpoint,
+    Unsupported,
+)
+from palmette.weights.execute import merged
+from palmette.weights.merge import merge, open_plan
+from palmette.weights.methods import METHODS
+from palmette.weights.methods import settings as settings_of
+from palmette.weights.recipe.schema import read_recipe
+from palmette.weights.report import report
+
+SHAPES = {
+    "model.embed_tokens.weight": (40, 16), "model.norm.weight": (16,), "lm_head.weight": (40, 16),
+    **{f"model.layers.{i}.{part}.weight": shape for i in range(3)
+       for part, shape in (("mlp.up_proj", (24, 16)), ("self_attn.q_proj", (16, 16)), ("input_layernorm", (16,)))},
+}  # fmt: skip
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 3, "vocab_size": 40,
+          "tie_word_embeddings": False}  # fmt: skip
+
+
+def model(folder: Path, seed: int, config: dict[str, Any] | None = None, **changes: Any) -> str:
+    """A folder of random tensors; changes replace some (None takes one out)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in SHAPES.items():
+        tensors[name] = (base.standard_normal(shape) + (0.1 if seed else 0) * rng.standard_normal(shape)).astype(np.float32)
+    tensors = {name: array for name, array in {**tensors, **changes}.items() if array is not None}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
+    return str(folder)
+
+
+def recipe(method: str, *models: str, base: str | None = None, **more: Any) -> dict[str, Any]:
+    each = {s.name: 0.5 for s in settings_of(METHODS[method]).values() if s.each and s.required}
+    shared = {s.name: 0.5 for s in settings_of(METHODS[method]).values() if not s.each and s.required}
+    made = {"merge_method": method, "models": [{"model": m, "parameters": each} for m in models], "parameters": shared}
+    return {**made, **({"base_model": base} if base else {}), **more}
+
+
+def usual(method: str, home: Path, **more: Any) -> dict[str, Any]:
+    """A recipe with as many models as the method takes."""
+    row = METHODS[method]
+    names = [model(home / name, seed) for seed, name in enumerate(("base", "a", "b", "c"))]
+    base = names[0] if row.base != "unused" else None
+    return recipe(method, *names[1 : 1 + min(row.most or 3, 3)], base=base, **more)
+
+
+def digest(folder: Path) -> str:
+    """Of all tensors, however they are divided over files."""
+    found = open_checkpoint(folder)
+    made = hashlib.sha256()
+    for name in sorted(found):
+        made.update(name.encode() + found.tensors[name].dtype.encode() + np.ascontiguousarray(found[name]).tobytes())
+    return made.hexdigest()
+
+
+# -- same bytes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_merge_of_identical_parents_is_the_parent_bit_for_bit(method: str, dtype: Any, tmp_path: Path) -> None:
+    held = {name: np.random.default_rng(0).standard_normal(shape).astype(dtype) for name, shape in SHAPES.items()}
+    names = [model(tmp_path / n, 0, **held) for n in ("base", "a", "b", "c")]
+    row = METHODS[method]
+    made = recipe(method, *names[1 : 1 + min(row.most or 3, 3)], base=names[0] if row.base != "unused" else None)
+    out = merge(made).save(tmp_path / "out")
+    assert digest(out) == digest(tmp_path / "a")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_bytes_for_any_threads_shards_and_blocks(method: str, tmp_path: Path) -> None:
+    made = usual(method, tmp_path)
+    one = merge(made).save(tmp_path / "one", threads=1)
+    two = merge(made).save(tmp_path / "two", threads=5, shard_size=3000, block=100)
+    assert digest(one) == digest(two)
+    assert len(list(two.glob("*.safetensors"))) > 3 and set(open_checkpoint(two)) == set(SHAPES)
+    task = merge(made).plan.tasks[2]
+    assert merged(task, 0).tobytes() == np.ascontiguousarray(open_checkpoint(one)[task.name]).tobytes()
+
+
+def test_the_seed_and_the_models_name_are_all_that_draws_depend_on(tmp_path: Path) -> None:
+    made = usual("dare_ties", tmp_path)
+    for entry in made["models"]:
+        entry["parameters"]["density"] = 0.5
+    one, again, other = (digest(merge(made, seed=s).save(tmp_path / f"out{i}")) for i, s in enumerate((1, 1, 2)))
+    assert one == again != other
+
+
+def test_the_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
+    made = usual("dare_linear", tmp_path)
+    (tmp_path / "r.yml").write_text(yaml.safe_dump(made))
+    found = set()
+    for seed in ("1", "2"):
+        out = tmp_path / f"out{seed}"
+        command = [sys.executable, "-m", "palmette", "merge", str(tmp_path / "r.yml"), str(out)]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
+        found.add((out / "model.safetensors").read_bytes())
+    assert len(found) == 1
+
+
+def test_twenty_kills_and_a_resume_give_the_same_bytes(tmp_path: Path) -> None:
+    big = {"model.layers.0.mlp.up_proj.weight": (700, 700), "model.layers.1.mlp.up_proj.weight": (700, 700),
+           "model.layers.2.mlp.up_proj.weight": (700, 700)}  # fmt: skip
+    names = []
+    for seed, name in enumerate(("base", "a", "b")):
+        arrays = {n: np.random.default_rng(seed).standard_normal(s).astype(np.float32) for n, s in big.items()}
+        names.append(model(tmp_path / name, seed, **arrays))
+    made = recipe("della", *names[1:], base=names[0])
+    for entry in made["models"]:
+        entry["parameters"]["density"] = 0.5
+    (tmp_path / "r.yml").write_text(yaml.safe_dump(made))
+    wanted = digest(merge(tmp_path / "r.yml").save(tmp_path / "whole"))
+    before = {name: digest(Path(name)) for name in names}
+    out, rng, killed = tmp_path / "out", random.Random(0), 0
+    run = (
+        "import sys, signal; from palmette.weights.merge import merge\n"
+        "made = merge(__import__('pathlib').Path(sys.argv[1])); print('ready', flush=True)\n"
+        "made.save(sys.argv[2], threads=2, block=5000)"
+    )
+    for _ in range(20):
+        child = subprocess.Popen([sys.executable, "-c", run, str(tmp_path / "r.yml"), str(out)], stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline()
+        time.sleep(rng.random() * 0.15)
+        assert not out.exists() or child.poll() is not None or digest(out) == wanted  # whole, or not there
+        child.send_signal(signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+        child.stdout.close()
+        if rng.random() < 0.5 and out.exists():
+            shutil.rmtree(out)
+    assert killed >= 5
+    assert digest(merge(tmp_path / "r.yml").save(out)) == wanted
+    assert before == {name: digest(Path(name)) for name in names}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def test_a_finished_merge_is_not_made_again_and_another_is_not_overwritten(tmp_path: Path) -> None:
+    made = usual("linear", tmp_path)
+    out = merge(made).save(tmp_path / "out")
+    stamp = (out / "model.safetensors").stat().st_mtime_ns
+    merge(made).save(out)
+    assert (out / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(OutputError, match="exists already"):
+        merge({**made, "out_dtype": "float16"}).save(out)
+
+
+# -- recipes carried out -------------------------------------------------------------------------------------------------
+
+
+def test_gradients_filters_and_precedence_reach_the_tensors(tmp_path: Path) -> None:
+    made = usual("slerp", tmp_path)
+    made["parameters"] = {"t": [{"filter": "mlp", "value": [0, 0.5, 1]}, {"value": 0.25}]}
+    plan = merge(made).plan
+    found = {task.name: task.parameters["t"] for task in plan.tasks}
+    assert [found[f"model.layers.{i}.mlp.up_proj.weight"] for i in range(3)] == [0, 0.5, 1]
+    assert found["model.layers.2.self_attn.q_proj.weight"] == found["lm_head.weight"] == 0.25
+
+
+def test_slices_stack_layers_and_take_the_ends_from_the_first_and_the_last(tmp_path: Path) -> None:
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    slices = [{"sources": [{"model": a, "layer_range": [0, 2]}]}, {"sources": [{"model": b, "layer_range": [0, 3]}]},
+              {"sources": [{"model": a, "layer_range": [3, 3]}]}]  # fmt: skip
+    out = merge({"merge_method": "passthrough", "slices": slices}).save(tmp_path / "out")
+    found, one, two = open_checkpoint(out), open_checkpoint(Path(a)), open_checkpoint(Path(b))
+    assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 5
+    name = "model.layers.{}.mlp.up_proj.weight"
+    np.testing.assert_array_equal(found[name.format(1)], one[name.format(1)])
+    np.testing.assert_array_equal(found[name.format(4)], two[name.format(2)])
+    np.testing.assert_array_equal(found["lm_head.weight"], one["lm_head.weight"])
+    assert len(found) == 3 + 5 * 3
+
+
+def test_a_method_of_its_own_for_some_tensors(tmp_path: Path) -> None:
+    made = usual("linear", tmp_path)
+    made["base_model"] = str(tmp_path / "base")
+    made["palmette"] = {"methods": [{"filter": "mlp", "merge_method": "ties", "parameters": {"density": 0.5}}]}
+    methods = {task.name: task.method for task in merge(made).plan.tasks}
+    assert methods["model.layers.0.mlp.up_proj.weight"] == "ties" and methods["lm_head.weight"] == "linear"
+
+
+def test_modules_must_hold_every_tensor(tmp_path: Path) -> None:
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    inner = {"models": [{"model": m, "parameters": {"weight": 1}} for m in (a, b)]}
+    both = {"merge_method": "linear", "modules": {"mlp": inner, "default": inner}}
+    assert len(merge(both).plan.tasks) == len(SHAPES)
+    with pytest.raises(MismatchedModels, match="would be lost: no module"):
+        merge({"merge_method": "linear", "modules": {"mlp": inner}})
+
+
+def test_a_tied_head_and_one_of_its_own_make_one_of_its_own(tmp_path: Path) -> None:
+    """mergekit 0.1.5 writes the merged head and leaves tie_word_embeddings true, so that loaders ignore it."""
+    tied = model(tmp_path / "tied", 1, {"tie_word_embeddings": True}, **{"lm_head.weight": None})
+    own = model(tmp_path / "own", 2)
+    out = merge(recipe("linear", tied, own)).save(tmp_path / "out")
+    found, one, two = open_checkpoint(out), open_checkpoint(Path(tied)), open_checkpoint(Path(own))
+    wanted = (one["model.embed_tokens.weight"] + two["lm_head.weight"]) / 2
+    np.testing.assert_allclose(found["lm_head.weight"], wanted, rtol=1e-5, atol=1e-7)
+    assert json.loads((out / "config.json").read_text())["tie_word_embeddings"] is False
+    both = merge(recipe("linear", tied, tied)).save(tmp_path / "both")
+    assert "lm_head.weight" not in open_checkpoint(both)
+
+
+def test_buffers_that_are_no_floats_are_kept_if_they_agree(tmp_path: Path) -> None:
+    ids = {"model.ids": np.arange(4, dtype=np.int64)}
+    a, b = model(tmp_path / "a", 1, **ids), model(tmp_path / "b", 2, **ids)
+    out = merge(recipe("linear", a, b)).save(tmp_path / "out")
+    np.testing.assert_array_equal(open_checkpoint(out)["model.ids"], np.arange(4))
+    c = model(tmp_path / "c", 2, **{"model.ids": np.arange(1, 5, dtype=np.int64)})
+    with pytest.raises(MismatchedModels, match=r"'model.ids' \(I64\) is no float tensor and differs"):
+        merge(recipe("linear", a, c)).save(tmp_path / "other")
+
+
+def test_types_are_those_the_recipe_says(tmp_path: Path) -> None:
+    made = usual("linear", tmp_path, dtype="float32", out_dtype="bfloat16")
+    out = merge(made).save(tmp_path / "out")
+    assert {info.dtype for info in open_checkpoint(out).tensors.values()} == {"BF16"}
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_a_lora_is_applied_as_it_is_read(tmp_path: Path) -> None:
+    a = model(tmp_path / "a", 1)
+    rng, adapter = np.random.default_rng(0), tmp_path / "adapter"
+    adapter.mkdir()
+    down, up = rng.standard_normal((4, 16)).astype(np.float32), rng.standard_normal((24, 4)).astype(np.float32)
+    stem = "base_model.model.model.layers.1.mlp.up_proj"
+    save_file({f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}, adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    made = {"merge_method": "passthrough", "models": [{"model": f"{a}+{adapter}"}]}
+    found = open_checkpoint(merge(made).save(tmp_path / "out", block=32))
+    name = "model.layers.1.mlp.up_proj.weight"
+    np.testing.assert_allclose(found[name], open_checkpoint(Path(a))[name] + 2 * up @ down, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found["model.norm.weight"], open_checkpoint(Path(a))["model.norm.weight"])
+
+
+# -- tokenizers ----------------------------------------------------------------------------------------------------------
+
+
+def with_tokens(folder: str, tokens: list[str]) -> str:
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    made = {"version": "1.0", "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": tokens[0]}, "added_tokens": []}
+    (Path(folder) / "tokenizer.json").write_text(json.dumps(made))
+    return folder
+
+
+def test_a_union_of_vocabularies_places_every_token(tmp_path: Path) -> None:
+    shared = [f"t{i}" for i in range(38)]
+    a = with_tokens(model(tmp_path / "a", 1), [*shared, "only a", "both"])
+    b = with_tokens(model(tmp_path / "b", 2), [*shared[::-1], "both", "only b"])
+    made = recipe("linear", a, b, tokenizer={"source": "union", "pad_to_multiple_of": 8})
+    out = merge(made).save(tmp_path / "out", block=64)
+    from tokenizers import Tokenizer
+
+    ids = Tokenizer.from_file(str(out / "tokenizer.json"))
+    name = "model.embed_tokens.weight"
+    found, one, two = (open_checkpoint(Path(f))[name] for f in (out, a, b))
+    assert found.shape == (48, 16) and json.loads((out / "config.json").read_text())["vocab_size"] == 48
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    near(found[ids.token_to_id("t3")], (one[3] + two[34]) / 2)
+    near(found[ids.token_to_id("both")], (one[39] + two[38]) / 2)
+    near(found[ids.token_to_id("only a")], one[38])
+    near(found[ids.token_to_id("only b")], two[39])
+    assert not found[41:].any()
+
+
+def test_a_token_may_come_from_a_model_or_be_zero(tmp_path: Path) -> None:
+    words = [f"t{i}" for i in range(40)]
+    a, b = (with_tokens(model(tmp_path / n, s), words) for n, s in (("a", 1), ("b", 2)))
+    tokens = {"t1": {"source": {"kind": "zero"}, "force": True}, "t2": {"source": b, "force": True},
+              "t3": {"source": {"kind": "model_token", "model": a, "token": "t9"}, "force": True}}  # fmt: skip
+    out = merge(recipe("linear", a, b, tokenizer={"source": "base", "tokens": tokens})).save(tmp_path / "out")
+    found, one, two = (open_checkpoint(Path(f))["model.embed_tokens.weight"] for f in (out, a, b))
+    assert not found[1].any()
+    np.testing.assert_allclose(found[2], two[2], rtol=1e-6)
+    np.testing.assert_allclose(found[3], one[9], rtol=1e-6)
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------------
+
+NAN = np.full((16,), np.nan, np.float32)
+BAD: dict[str, tuple[dict[str, Any], type[PalmetteError], str]] = {
+    "another shape": ({"model.norm.weight": np.ones(17, np.float32)}, MismatchedModels, "different shapes"),
+    "another vocabulary": (
+        {"model.embed_tokens.weight": np.ones((41, 16), np.float32)}, MismatchedModels, "tokenizer_source"),
+    "a tensor less": ({"model.norm.weight": None}, MismatchedModels, "'model.norm.weight' is missing in"),
+    "a tensor more": ({"model.extra.weight": np.ones(1, np.float32)}, MismatchedModels, "'model.extra.weight' is missing"),
+    "NaN": ({"model.norm.weight": NAN}, NotFinite, "'model.norm.weight' of .*b holds NaN or infinity"),
+    "infinity": ({"model.norm.weight": NAN * 0 + np.inf if False else np.full(16, np.inf, np.float32)}, NotFinite, "holds NaN"),
+    "another architecture": ({"config": {"architectures": ["GPT2LMHeadModel"]}}, MismatchedModels, "--allow-crimes"),
+    "quantised": ({"config": {"quantization_config": {"quant_method": "fp8"}}}, Unsupported, r"quantised \(fp8\)"),
+    "a layer more": ({"model.layers.3.mlp.up_proj.weight": np.ones((24, 16), np.float32)}, MismatchedModels, "layers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("method", ["linear", "ties"])
+def test_models_that_do_not_fit_are_refused_and_nothing_is_written(kind: str, method: str, tmp_path: Path) -> None:
+    changes, error, reason = BAD[kind]
+    base, a, b = model(tmp_path / "base", 0), model(tmp_path / "a", 1), model(tmp_path / "b", 2, **changes)
+    before = digest(Path(b))
+    made = recipe(method, a, b, base=base if method == "ties" else None)
+    with pytest.raises(error, match=reason):
+        merge(made).save(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "base"] and digest(Path(b)) == before
+
+
+def test_recipes_that_ask_for_what_cannot_be_are_refused(tmp_path: Path) -> None:
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    none = {"merge_method": "linear", "models": [{"model": a}, {"model": b}]}
+    with pytest.raises(RecipeError, match="'linear' needs 'weight' for 'lm_head.weight'"):
+        merge(none)
+    with pytest.raises(RecipeError, match="needs a base_model"):
+        merge(recipe("ties", a, b))
+    with pytest.raises(RecipeError, match="takes 1 to 1|exactly 1"):
+        merge(recipe("slerp", a, b, base=model(tmp_path / "c", 3)))
+    with pytest.raises(RecipeError, match="between 0 and 1, not 1.5"):
+        merge(recipe("ties", a, base=b, parameters={"density": 1.5}))
+    with pytest.raises(PalmetteError, match="sum to zero"):
+        made = {"merge_method": "linear", "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((a, 1), (b, -1))]}
+        merge(made).save(tmp_path / "out")
+    with pytest.raises(RecipeError, match="which has 3 layers"):
+        merge({"merge_method": "passthrough", "slices": [{"sources": [{"model": a, "layer_range": [0, 9]}]}]})
+    with pytest.raises(ModelNotFound, match="no folder '../../../nowhere'"):
+        merge(recipe("passthrough", "../../../nowhere"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    (tmp_path / "b" / "model.safetensors").unlink()
+    (tmp_path / "b" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UnsafeCheckpoint, match="pickled"):
+        merge(recipe("linear", a, b))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = merge(usual("linear", tmp_path))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            made.save(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            made.save(tmp_path / "out")
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+# -- real architectures, the command -------------------------------------------------------------------------------------
+
+ARCHITECTURES = ["gpt2", "llama", "llama with biases, tied, llama3 scaling", "mistral", "qwen3", "gemma3_text", "gpt_oss",
+                 "mixtral", "deepseek_v3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_outputs_load_in_transformers_with_every_tensor(name: str, tmp_path: Path) -> None:
+    """mergekit 0.1.5 loses all routed experts of a DeepSeek-V3-style model and says nothing."""
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    one = tiny.folder(name)
+    other = tmp_path / "other"
+    shutil.copytree(one, other)
+    tensors = {n: np.array(a) * np.float32(1.5) for n, a in open_checkpoint(one).items()}
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    out = merge(recipe("linear", str(one), str(other))).save(tmp_path / "out", shard_size=40_000)
+    loaded, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True, dtype=torch.float32)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    first = AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32)
+    for (key, merged_tensor), parent in zip(loaded.state_dict().items(), first.state_dict().values(), strict=True):
+        torch.testing.assert_close(merged_tensor, parent * 1.25, rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_the_command_merges_plans_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.yml"
+    path.write_text(yaml.safe_dump(usual("ties", tmp_path)))
+    assert main(["merge", "plan", str(path), "--report"]) == 0
+    text = capsys.readouterr().out
+    assert "12 tensors" in text and "sign conflicts" in text
+    assert main(["merge", "plan", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"][0]["method"] == "ties"
+    assert main(["merge", str(path), str(tmp_path / "out"), "--out-shard-size", "5K"]) == 0
+    assert {"README.md", "merge.json", "mergekit_config.yml", "config.json"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    about = json.loads((tmp_path / "out" / "merge.json").read_text())
+    assert about["seed"] == 0 and len(about["tensors"]) == 12 and len(about["inputs"]) == 4
+    assert main(["merge", str(path)]) == 2
+    assert main(["merge", str(path), str(tmp_path / "out"), "--seed", "1"]) == 1
+    assert main(["merge", str(tmp_path / "none.yml"), "x"]) == 2
+    path.write_text("merge_method: tise\nmodels: [{model: a}]")
+    assert main(["merge", str(path), "x"]) == 2
+    assert "Did you mean 'ties'" in capsys.readouterr().err
+
+
+def test_the_report_finds_orthogonal_task_vectors(tmp_path: Path) -> None:
+    plan = open_plan(read_recipe(json.dumps(usual("ties", tmp_path))))
+    rows = report(plan, measure=True)["task_vectors"]
+    assert len(rows) == 4 and all(abs(row["cosines"][0][1]) < 0.3 for row in rows)
+    assert all(0.5 < row["sign_conflicts"] < 1 for row in rows)  # three random signs agree one time in four
