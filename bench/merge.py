@@ -159,7 +159,9 @@ def main() -> None:
                 maker.start()
                 maker.join()
         out = Path(scratch) / "out"
-        print(f"{'method':<17} {'palmette':>15} {'mergekit':>15} {'faster':>7} {'memory':>7}  {'limit':>6} {'× limit':>7}")
+        print(
+            f"{'method':<17} {'palmette':>15} {'mergekit':>15} {'faster':>7} {'memory':>7}  {'limit':>6} {'× limit':>7}"
+        )
         for method in given.methods:
             path = Path(scratch) / f"{method}.yml"
             path.write_text(yaml.safe_dump(recipe(method, home)))

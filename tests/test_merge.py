@@ -56,7 +56,9 @@ def model(folder: Path, seed: int, config: dict[str, Any] | None = None, **chang
     base, rng = np.random.default_rng(0), np.random.default_rng(seed)
     tensors = {}
     for name, shape in SHAPES.items():
-        tensors[name] = (base.standard_normal(shape) + (0.1 if seed else 0) * rng.standard_normal(shape)).astype(np.float32)
+        tensors[name] = (base.standard_normal(shape) + (0.1 if seed else 0) * rng.standard_normal(shape)).astype(
+            np.float32
+        )
     tensors = {name: array for name, array in {**tensors, **changes}.items() if array is not None}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
@@ -270,7 +272,11 @@ def test_a_lora_is_applied_as_it_is_read(tmp_path: Path) -> None:
 
 def with_tokens(folder: str, tokens: list[str]) -> str:
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    made = {"version": "1.0", "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": tokens[0]}, "added_tokens": []}
+    made = {
+        "version": "1.0",
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": tokens[0]},
+        "added_tokens": [],
+    }
     (Path(folder) / "tokenizer.json").write_text(json.dumps(made))
     return folder
 
@@ -348,7 +354,10 @@ def test_recipes_that_ask_for_what_cannot_be_are_refused(tmp_path: Path) -> None
     with pytest.raises(RecipeError, match="between 0 and 1, not 1.5"):
         merge(recipe("ties", a, base=b, parameters={"density": 1.5}))
     with pytest.raises(PalmetteError, match="sum to zero"):
-        made = {"merge_method": "linear", "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((a, 1), (b, -1))]}
+        made = {
+            "merge_method": "linear",
+            "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((a, 1), (b, -1))],
+        }
         merge(made).save(tmp_path / "out")
     with pytest.raises(RecipeError, match="which has 3 layers"):
         merge({"merge_method": "passthrough", "slices": [{"sources": [{"model": a, "layer_range": [0, 9]}]}]})
@@ -421,7 +430,9 @@ def test_the_command_merges_plans_and_says_what_is_wrong(tmp_path: Path, capsys:
     assert main(["merge", "plan", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tensors"][0]["method"] == "ties"
     assert main(["merge", str(path), str(tmp_path / "out"), "--out-shard-size", "5K"]) == 0
-    assert {"README.md", "merge.json", "mergekit_config.yml", "config.json"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"README.md", "merge.json", "mergekit_config.yml", "config.json"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
     about = json.loads((tmp_path / "out" / "merge.json").read_text())
     assert about["seed"] == 0 and len(about["tensors"]) == 12 and len(about["inputs"]) == 4
     assert main(["merge", str(path)]) == 2

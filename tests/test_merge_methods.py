@@ -230,7 +230,9 @@ def test_draws_are_uniform_and_differ_between_models_and_tensors() -> None:
 def test_bfloat16_rounds_to_nearest_even_and_keeps_nan() -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
-    bits = np.concatenate([rng.integers(0, 2**32, 100_000, np.uint32), np.arange(0x7F800000 - 70_000, 0x7F800001, 1, np.uint32)])
+    bits = np.concatenate(
+        [rng.integers(0, 2**32, 100_000, np.uint32), np.arange(0x7F800000 - 70_000, 0x7F800001, 1, np.uint32)]
+    )
     values = bits.view(np.float32)
     wanted = torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
     found = encode(values, "BF16")

@@ -28,7 +28,9 @@ SEGMENTS = 16  # parts of a tensor whose last histogram is kept apart, to find w
 class Source(Protocol):
     """One model's tensor, flat."""
 
-    dtype: str
+    @property
+    def dtype(self) -> str:
+        """As stored."""
 
     def read(self, start: int, stop: int) -> Raw:
         """Elements [start, stop) as stored."""

@@ -65,9 +65,7 @@ def inputs_of(task: Task, seed: int, kernels: Kernels, block: int = BLOCK) -> In
     )
 
 
-def blocks_of(
-    task: Task, seed: int, kernels: Kernels, write: Write, block: int = BLOCK, finite: bool = True
-) -> None:
+def blocks_of(task: Task, seed: int, kernels: Kernels, write: Write, block: int = BLOCK, finite: bool = True) -> None:
     """Compute one tensor of the output, block by block.
 
     Raises:
@@ -77,7 +75,9 @@ def blocks_of(
     method, inputs = METHODS[task.method], inputs_of(task, seed, kernels, block)
     same = (method.steady(task.parameters) or task.dtype not in FLOATS) and inputs.identical()
     if task.dtype not in FLOATS and not same:
-        raise MismatchedModels(f"the tensor {task.name!r} ({task.dtype}) is no float tensor and differs between the models")
+        raise MismatchedModels(
+            f"the tensor {task.name!r} ({task.dtype}) is no float tensor and differs between the models"
+        )
     if same and (task.models[0].dtype == task.dtype):
         _copy(task, kernels, write, finite)
         return
@@ -101,7 +101,9 @@ def _copy(task: Task, kernels: Kernels, write: Write, finite: bool) -> None:
     for start in range(0, count, step):
         raw = task.models[0].read(start, min(start + step, count))
         if finite and not kernels.finite(raw, task.dtype):
-            raise NotFinite(f"the tensor {task.name!r} of {task.labels[0]} holds NaN or infinity; --allow-nonfinite keeps it")
+            raise NotFinite(
+                f"the tensor {task.name!r} of {task.labels[0]} holds NaN or infinity; --allow-nonfinite keeps it"
+            )
         write(task, start, raw)
 
 
@@ -109,7 +111,9 @@ def _refuse_nonfinite(task: Task, arrays: Sequence[Array], kernels: Kernels) -> 
     labels = [*(["the base model"] if task.base is not None else []), *task.labels]
     for label, array in zip(labels, arrays, strict=True):
         if not kernels.finite(array, "F64" if array.dtype == np.float64 else "F32"):
-            raise NotFinite(f"the tensor {task.name!r} of {label} holds NaN or infinity; --allow-nonfinite lets it through")
+            raise NotFinite(
+                f"the tensor {task.name!r} of {label} holds NaN or infinity; --allow-nonfinite lets it through"
+            )
 
 
 def merged(task: Task, seed: int = 0, block: int = BLOCK, kernels: Kernels | None = None) -> Raw:

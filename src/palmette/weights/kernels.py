@@ -185,7 +185,7 @@ class NumpyKernels:
         """See Kernels."""
         zero = deltas.dtype.type(0)
         shares = np.array(weights, deltas.dtype)[:, None]
-        agree = np.where(_sum(deltas) >= 0, deltas > 0, deltas < 0)        # (models, n)
+        agree = np.where(_sum(deltas) >= 0, deltas > 0, deltas < 0)  # (models, n)
         merged = _sum(np.where(agree, deltas * shares, zero))
         divisor = _sum(np.where(agree, shares, zero))
         made: Array = merged / np.maximum(divisor, deltas.dtype.type(1e-6))

@@ -27,7 +27,9 @@ GROUP = 64  # rows
 class Stored(Protocol):
     """A source (see blocks)."""
 
-    dtype: str
+    @property
+    def dtype(self) -> str:
+        """As stored."""
 
     def read(self, start: int, stop: int) -> Raw:
         """Elements as stored."""
@@ -89,7 +91,9 @@ class Adapter:
         if self.config.get("fan_in_fan_out"):
             up, down = np.ascontiguousarray(down.T), np.ascontiguousarray(up.T)
         if (up.shape[0], down.shape[1]) != shape:
-            raise ConfigMismatch(f"{self.folder}: LoRA makes {(up.shape[0], down.shape[1])} of {name!r}, which is {shape}")
+            raise ConfigMismatch(
+                f"{self.folder}: LoRA makes {(up.shape[0], down.shape[1])} of {name!r}, which is {shape}"
+            )
         rank = int(self.config.get("r", min(up.shape[1], down.shape[0])))
         alpha = float(self.config.get("lora_alpha", rank))
         return Change(up, down, alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from palmette.core.errors import OutputError
 from palmette.weights.card import digest, fingerprints, write_card
 from palmette.weights.dtypes import Raw
@@ -90,7 +92,7 @@ class Merge:
         with output.opened(shards):
 
             def write(task: Task, start: int, raw: Raw) -> None:
-                output.write(spots[task.name], start * raw.itemsize, memoryview(raw).cast("B"))
+                output.write(spots[task.name], start * raw.itemsize, memoryview(raw.view(np.uint8)))
                 progress(raw.nbytes)
 
             left = [task for task in plan.tasks if task.name not in output.done]

@@ -50,7 +50,9 @@ def resolve(
     for setting in settings(method).values():
         if setting.each:
             own = [
-                _one(setting, lookup([side.parameters, *chosen, *levels], setting.name, side.name, t), method, side.name)
+                _one(
+                    setting, lookup([side.parameters, *chosen, *levels], setting.name, side.name, t), method, side.name
+                )
                 for side in sides
             ]
             if not all(value is None for value in own):
@@ -59,7 +61,9 @@ def resolve(
             found = lookup([*chosen, *levels], setting.name, name, t)
             made[setting.keyword] = _one(setting, found, method, name)
             misplaced = next((s for s in sides if setting.name in s.parameters), None)
-            note = f"{setting.name} under {misplaced.model if misplaced else ''} has no effect: it belongs to the recipe"
+            note = (
+                f"{setting.name} under {misplaced.model if misplaced else ''} has no effect: it belongs to the recipe"
+            )
             if misplaced and note not in warnings:
                 warnings.append(note)
     return made

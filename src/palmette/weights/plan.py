@@ -138,7 +138,9 @@ def _merged(recipe: Recipe, models: Mapping[Reference, Model]) -> list[Model]:
 
 
 def _same_architecture(merged: Sequence[Model], options: Options) -> None:
-    kinds = {str(model): str((model.config.get("architectures") or [model.config.get("model_type")])[0]) for model in merged}
+    kinds = {
+        str(model): str((model.config.get("architectures") or [model.config.get("model_type")])[0]) for model in merged
+    }
     if len(set(kinds.values())) > 1 and not options.allow_crimes:
         shown = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         raise MismatchedModels(f"the models have different architectures: {shown}; --allow-crimes merges them anyway")
@@ -171,7 +173,9 @@ def _whole(label: str, module: Module, plan: Plan) -> Iterator[_Spot]:
     names = dict.fromkeys(name for model in opened for name in sorted(model.tensors, key=natural))
     layouts = {str(model): layout_of(model.tensors, model.text) for model in opened}
     _equal_depth(layouts)
-    layout = Layout({p: max(other.counts.get(p, 0) for other in layouts.values()) for n in layouts.values() for p in n.counts}, None)
+    layout = Layout(
+        {p: max(other.counts.get(p, 0) for other in layouts.values()) for n in layouts.values() for p in n.counts}, None
+    )
     levels = (module.parameters, plan.recipe.parameters)
     for name in names:
         if not _belongs(label, name, plan) or (plan.tied and HEAD.search(name) and opened[0].embedding):
@@ -232,7 +236,9 @@ def _layer(
         prefix, count = main_of(layouts[entry.model], entry.model)
         start, end = entry.layers or (0, 0)
         if end > count:
-            raise RecipeError(f"slices[{number}]", f"layer_range [{start}, {end}) of {entry.model}, which has {count} layers")
+            raise RecipeError(
+                f"slices[{number}]", f"layer_range [{start}, {end}) of {entry.model}, which has {count} layers"
+            )
         stems.append((entry, f"{prefix}{start + offset}."))
     base = _base_of(plan, piece)
     base_stem = _base_stem(base, stems, layouts, number, plan.recipe.method)
@@ -250,7 +256,11 @@ def _layer(
 
 
 def _base_stem(
-    base: Reference | None, stems: Sequence[tuple[Entry, str]], layouts: Mapping[Reference, Layout], number: int, method: str
+    base: Reference | None,
+    stems: Sequence[tuple[Entry, str]],
+    layouts: Mapping[Reference, Layout],
+    number: int,
+    method: str,
 ) -> str | None:
     """The base's layer of a slice: its own source's, else the one layer that all sources have."""
     if base is None or METHODS[method].base == "unused":
@@ -260,7 +270,9 @@ def _base_stem(
         return own[0]
     indices = {stem.rstrip(".").rsplit(".", 1)[-1] for _, stem in stems}
     if len(indices) > 1:
-        raise RecipeError(f"slices[{number}]", f"{method} needs the base model {base} among the sources to know its layers")
+        raise RecipeError(
+            f"slices[{number}]", f"{method} needs the base model {base} among the sources to know its layers"
+        )
     return f"{main_of(layouts[base], base)[0]}{indices.pop()}."
 
 
@@ -302,7 +314,9 @@ def _labels(sides: Sequence[Side]) -> tuple[str, ...]:
 
 def _count(method: str, count: int, fewest: int, most: int | None) -> None:
     if count < fewest or (most is not None and count > most):
-        wanted = f"exactly {fewest}" if most == fewest else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+        wanted = (
+            f"exactly {fewest}" if most == fewest else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+        )
         raise RecipeError("models", f"merge method {method!r} takes {wanted} models besides a base model, not {count}")
 
 
@@ -364,4 +378,6 @@ def _account(plan: Plan, merged: Sequence[Model], used: set[tuple[Reference, str
             if sliced or head or _BUFFER.search(name) or unused_base:
                 plan.left_out.append(f"{model}: {name}")
             else:
-                raise MismatchedModels(f"the tensor {name!r} of {model} would be lost: no module of the recipe holds it")
+                raise MismatchedModels(
+                    f"the tensor {name!r} of {model} would be lost: no module of the recipe holds it"
+                )

@@ -41,7 +41,13 @@ def report(plan: Plan, measure: bool = False) -> dict[str, Any]:
         lines.append(f"left out: {len(plan.left_out)} tensors, such as {plan.left_out[0]}")
     found: dict[str, Any] = {
         "tensors": [
-            {"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "method": t.method, "parameters": dict(t.parameters)}
+            {
+                "name": t.name,
+                "shape": list(t.shape),
+                "dtype": t.dtype,
+                "method": t.method,
+                "parameters": dict(t.parameters),
+            }
             for t in plan.tasks
         ],
         "bytes": plan.size,

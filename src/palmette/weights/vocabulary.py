@@ -159,7 +159,9 @@ class Vocabulary:
                 return ()
             at = said.token if isinstance(said.token, int) else self.maps[said.model].get(str(said.token or token), -1)
             if said.model not in held or not 0 <= at < held[said.model][1]:
-                raise RecipeError(f"tokenizer.tokens.{token}", f"{said.model} has no such token among the merged models")
+                raise RecipeError(
+                    f"tokenizer.tokens.{token}", f"{said.model} has no such token among the merged models"
+                )
             return ((held[said.model][0], at),)
         having = [(r, self.maps[r][token]) for r in held if self.maps[r].get(token, 1 << 62) < held[r][1]]
         based = [(reference, at) for reference, at in having if reference == self.base]

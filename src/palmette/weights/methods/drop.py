@@ -130,7 +130,9 @@ def della_linear(
     >>> della_linear(inputs, weight=1, density=1, epsilon=0)(inputs.load((0, 3)))
     array([1., 1., 1.], dtype=float32)
     """
-    return TaskVectors(weight, False, normalize, rescale, lambda_).merge(inputs, _ranked(inputs, density, epsilon), True)
+    return TaskVectors(weight, False, normalize, rescale, lambda_).merge(
+        inputs, _ranked(inputs, density, epsilon), True
+    )
 
 
 def _coins(inputs: Inputs, density: Each) -> Sparse | None:

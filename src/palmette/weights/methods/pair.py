@@ -91,7 +91,5 @@ def _limit(inputs: Inputs, importance: Callable[[Block], Array]) -> float:
     places = [share * last for share in (0.25, 0.5, 0.75)]
     wanted = sorted({index for place in places for index in (int(place), min(int(place) + 1, last))})
     found = dict(zip(wanted, inputs.smallest(lambda block: [importance(block)], wanted), strict=True))
-    low, middle, high = (
-        found[int(p)] + (found[min(int(p) + 1, last)] - found[int(p)]) * (p - int(p)) for p in places
-    )
+    low, middle, high = (found[int(p)] + (found[min(int(p) + 1, last)] - found[int(p)]) * (p - int(p)) for p in places)
     return middle + 1.5 * (high - low)

@@ -171,7 +171,7 @@ def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps
     products = gram(inputs, differences)
     norms = np.sqrt(np.diag(products))
     lengths = norms + eps
-    cosines = products / np.outer(lengths, lengths)                         # of the unit vectors
+    cosines = products / np.outer(lengths, lengths)  # of the unit vectors
     length = math.sqrt(max(0.0, weights @ cosines @ weights))
     shares = np.zeros(len(norms))
     if length < eps:

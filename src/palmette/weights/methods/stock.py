@@ -55,11 +55,13 @@ def _row_products(found: Array, inputs: Inputs) -> NDArray[np.float64]:
 def _ratio(products: NDArray[np.float64]) -> NDArray[np.float64]:
     """t = N cos θ / (1 + (N − 1) cos θ) with the mean cosine over pairs; zero where a task vector vanishes."""
     count = products.shape[-1]
-    norms = np.sqrt(np.diagonal(products, axis1=1, axis2=2))               # (tensors, models)
+    norms = np.sqrt(np.diagonal(products, axis1=1, axis2=2))  # (tensors, models)
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     lengths = [np.maximum(norms[:, i] * norms[:, j], 1e-300) for i, j in pairs]
     cosines = [np.clip(products[:, i, j] / size, -1, 1) for (i, j), size in zip(pairs, lengths, strict=True)]
     mean = np.sum(cosines, axis=0) / len(pairs)
     divisor = 1 + (count - 1) * mean
-    made: NDArray[np.float64] = np.where(np.abs(divisor) < 1e-12, 0.0, count * mean / np.where(divisor == 0, 1, divisor))
+    made: NDArray[np.float64] = np.where(
+        np.abs(divisor) < 1e-12, 0.0, count * mean / np.where(divisor == 0, 1, divisor)
+    )
     return made

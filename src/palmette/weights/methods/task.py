@@ -60,7 +60,7 @@ class TaskVectors:
         factors = self._factors(inputs, sparse) if self.rescale and sparse else [1.0] * len(weights)
 
         def combine(block: Block) -> Array:
-            found = deltas(inputs, block)                                  # (models, n)
+            found = deltas(inputs, block)  # (models, n)
             for i, row in enumerate(found):
                 if sparse:
                     sparse(row, i, block.start)

@@ -44,7 +44,7 @@ def documents(text: str) -> list[Any]:
         nodes = list(yaml.compose_all(text, Loader=_Loader))
         for node in nodes:
             _measure(node, {}, 0)
-        return [made for made in yaml.load_all(text, Loader=_Loader) if made is not None]  # noqa: S506 - a safe loader
+        return [made for made in yaml.load_all(text, Loader=_Loader) if made is not None]
     except yaml.YAMLError as error:
         raise RecipeError("", f"not YAML: {' '.join(str(error).split())}") from error
     except (RecursionError, ValueError) as error:

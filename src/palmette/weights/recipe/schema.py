@@ -131,7 +131,9 @@ def read_recipes(text: str) -> list[Recipe]:
         raise RecipeError("", "the file holds no recipe")
     names = [recipe.name for recipe in found if recipe.name]
     if len(set(names)) != len(names):
-        raise RecipeError("name", f"two stages have the same name: {sorted(n for n in names if names.count(n) > 1)[0]!r}")
+        raise RecipeError(
+            "name", f"two stages have the same name: {sorted(n for n in names if names.count(n) > 1)[0]!r}"
+        )
     return found
 
 
@@ -160,7 +162,9 @@ def _recipe(document: Any, text: str) -> Recipe:
     method = _method(top["merge_method"], "merge_method")
     kinds = [key for key in ("models", "slices", "modules") if top.get(key) is not None]
     if len(kinds) != 1:
-        raise RecipeError("", f"exactly one of models, slices and modules is needed, not {' and '.join(kinds) or 'none'}")
+        raise RecipeError(
+            "", f"exactly one of models, slices and modules is needed, not {' and '.join(kinds) or 'none'}"
+        )
     if top.get("tokenizer") is not None and top.get("tokenizer_source") is not None:
         raise RecipeError("", "give tokenizer or tokenizer_source, not both")
     modules = (
@@ -199,7 +203,9 @@ def _choices(value: Any) -> tuple[Choice, ...]:
 
 def _method(value: Any, path: str) -> str:
     if str(value) not in METHODS:
-        raise RecipeError(path, f"no merge method {value!r}.{near_miss(str(value), METHODS)} Known: {', '.join(METHODS)}")
+        raise RecipeError(
+            path, f"no merge method {value!r}.{near_miss(str(value), METHODS)} Known: {', '.join(METHODS)}"
+        )
     return str(value)
 
 
@@ -217,7 +223,9 @@ def _module(value: Any, path: str) -> Module:
 
 def _slice(value: Any, path: str) -> Slice:
     table = _table(value, path, ("sources", "base_model", "parameters", "residual_weight"), ("sources",))
-    sources = [_entry(v, f"{path}.sources[{i}]", True) for i, v in enumerate(_list(table["sources"], f"{path}.sources"))]
+    sources = [
+        _entry(v, f"{path}.sources[{i}]", True) for i, v in enumerate(_list(table["sources"], f"{path}.sources"))
+    ]
     if not sources:
         raise RecipeError(f"{path}.sources", "a slice needs a source")
     if len({e.layers[1] - e.layers[0] for e in sources if e.layers}) > 1:
