@@ -54,7 +54,7 @@ def shapes(width: int, layers: int, vocabulary: int) -> list[tuple[str, tuple[in
             rows = width // 4 if part in "kv" else width
             made.append((f"{stem}self_attn.{part}_proj.weight", (rows, width)))
         for part in ("gate", "up"):
-            made.append((f"{stem}mlp.{part}_proj.weight", (inner, width)))
+            made.append((f"{stem}mlp.{part}_proj.weight", (inner, width)))  # noqa: PERF401
         made += [(f"{stem}mlp.down_proj.weight", (width, inner)), (f"{stem}input_layernorm.weight", (width,))]
         made.append((f"{stem}post_attention_layernorm.weight", (width,)))
     return [*made, ("model.norm.weight", (width,)), ("lm_head.weight", (vocabulary, width))]

@@ -38,7 +38,7 @@ GOOD = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\n"
         ("merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [3, 1]}]}]", "first <= end"),
         ("merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, yes]}]}]", "first <= end"),
         ("merge_method: passthrough\nslices: [{sources: [{model: a}]}]", "layer_range is missing"),
-        ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 2]}]}]",
+        ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 2]}]}]",  # noqa: E501
          "the same number of layers"),
         ("merge_method: &a [*a]", "not a recipe|nested|expected"),
         ("a: !!python/object/apply:os.system [touch /tmp/never]", "not YAML"),

@@ -1,6 +1,6 @@
 """A tensor of several models as a stream of blocks: what every merge method reads, however large the tensor.
 
-A method is a function of `Inputs` that first looks (`scan`, `tally`, `cut`: passes over the blocks) and then returns how
+A method is a function of `Inputs` that first looks (`scan`, `sums`, `cuts`: passes over the blocks), then returns how
 to combine one block. Blocks are independent, so they may be computed in any order and by any number of threads.
 """
 

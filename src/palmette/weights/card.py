@@ -1,4 +1,4 @@
-"""What stands beside the weights: config.json, tokenizer and processor files, a model card, the recipe, the provenance."""
+"""What stands beside the weights: config.json, tokenizer and processor files, a model card, recipe and provenance."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ __all__ = ["digest", "fingerprints", "write_card"]
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",  # noqa: E501
               "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja", "chat_template.json")  # fmt: skip
 _BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
            "video_preprocessor_config.json", "feature_extractor_config.json", "LICENSE")  # fmt: skip
 TEMPLATES = {
-    "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "  # noqa: E501
     "'\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
     "llama3": "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + "
     "'<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
-    "alpaca": "{% for message in messages %}{% if message['role'] == 'user' %}{{ '### Instruction:\\n' + message['content'] + "
-    "'\\n\\n' }}{% elif message['role'] == 'assistant' %}{{ '### Response:\\n' + message['content'] + '\\n\\n' }}{% else %}"
-    "{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}",
+    "alpaca": "{% for message in messages %}{% if message['role'] == 'user' %}{{ '### Instruction:\\n' + message['content'] + "  # noqa: E501
+    "'\\n\\n' }}{% elif message['role'] == 'assistant' %}{{ '### Response:\\n' + message['content'] + '\\n\\n' }}{% else %}"  # noqa: E501
+    "{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}",  # noqa: E501
     "mistral": "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + "
     "message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}",
-    "exaone": "{% for message in messages %}{{ '[|' + message['role'] + '|]' + message['content'] + '[|endofturn|]\\n' }}"
+    "exaone": "{% for message in messages %}{{ '[|' + message['role'] + '|]' + message['content'] + '[|endofturn|]\\n' }}"  # noqa: E501
     "{% endfor %}{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}",
 }
 
 
 def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
-    """What identifies the inputs: of every weights file its size and the SHA-256 of its header, or (`whole`) of all of it."""
+    """What identifies the inputs: of every file its size and the SHA-256 of its header, or (`whole`) of all of it."""
     made: dict[str, dict[str, Any]] = {}
     for reference, model in plan.models.items():
         for path in sorted({info.file for info in model.tensors.values()}):
@@ -59,10 +59,10 @@ def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
 
 
 def digest(plan: Plan, version: str, shard_size: int) -> str:
-    """One number for everything that the output's bytes depend on, besides the inputs' contents: those by size and time."""
+    """One number for all that the output's bytes depend on; the inputs' contents count by size and time."""
     rows: list[Any] = [version, plan.options.seed, plan.options.compute, shard_size, plan.recipe.text]
     for task in plan.tasks:
-        rows.append([task.name, task.shape, task.dtype, task.method, sorted(task.parameters.items()), task.labels,
+        rows.append([task.name, task.shape, task.dtype, task.method, sorted(task.parameters.items()), task.labels,  # noqa: PERF401
                      task.rounded, task.arithmetic])  # fmt: skip
     for model in plan.models.values():
         for path in sorted({info.file for info in model.tensors.values()}):

@@ -99,7 +99,7 @@ def _to_float8(values: Array, dtype: str) -> Raw:
 
 
 def rounding(values: Array, dtype: str) -> Array:
-    """Numbers rounded to what `dtype` can hold, still in the arithmetic's type; the identity for float32 and float64."""
+    """Numbers rounded to what `dtype` can hold, still in the arithmetic's type; float32 and float64 stay as they are."""  # noqa: E501
     if dtype == "BF16":
         return decode(_to_bfloat16(np.ascontiguousarray(values, np.float32)), "BF16")
     if dtype == "F16":

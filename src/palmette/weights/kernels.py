@@ -175,7 +175,8 @@ class NumpyKernels:
         """See Kernels."""
         count = deltas.dtype.type(len(deltas))
         mean = _sum(deltas) / count
-        return _sum(np.square(deltas - mean)) / count
+        made: Array = _sum(np.square(deltas - mean)) / count
+        return made
 
     def erase(self, deltas: Array, unless: Array) -> None:
         """See Kernels."""

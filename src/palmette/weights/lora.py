@@ -1,7 +1,7 @@
 """LoRA adapters as inputs: x + s · B A, computed where a block is read, so that no full model is written first.
 
-Hu et al. 2021 (arXiv 2106.09685); the file format is PEFT's. Products are made in fixed groups of rows, so that the block
-size does not change a bit of them.
+Hu et al. 2021 (arXiv 2106.09685); the file format is PEFT's. Products are made in fixed groups of rows, so that the
+block size does not change a bit of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Change:
         begin = first // GROUP * GROUP
         parts = []
         for at in range(begin, last, GROUP):
-            parts.append(self.up[at : at + GROUP] @ self.down)
+            parts.append(self.up[at : at + GROUP] @ self.down)  # noqa: PERF401
         made: Array = np.concatenate(parts)[first - begin : last - begin] * np.float32(self.scale)
         return made
 

@@ -92,7 +92,7 @@ class Merge:
         with output.opened(shards):
 
             def write(task: Task, start: int, raw: Raw) -> None:
-                output.write(spots[task.name], start * raw.itemsize, memoryview(raw.view(np.uint8)))
+                output.write(spots[task.name], start * raw.itemsize, raw.view(np.uint8).data)
                 progress(raw.nbytes)
 
             left = [task for task in plan.tasks if task.name not in output.done]
@@ -140,7 +140,7 @@ def _provenance(plan: Plan, mark: str, whole: bool, seconds: float) -> dict[str,
         "left_out": plan.left_out,
         "warnings": plan.warnings,
         "tensors": {
-            t.name: {"dtype": t.dtype, "shape": list(t.shape), "method": t.method, "parameters": described(t.parameters),
+            t.name: {"dtype": t.dtype, "shape": list(t.shape), "method": t.method, "parameters": described(t.parameters),  # noqa: E501
                      "from": list(t.labels)}
             for t in plan.tasks
         },

@@ -88,7 +88,7 @@ def _measured(plan: Plan) -> list[dict[str, Any]]:
             positions += inputs.count
         norms = np.sqrt(np.diag(products))
         cosines = products / np.maximum(np.outer(norms, norms), 1e-300)
-        rows.append({"group": name, "models": list(tasks[0].labels), "norms": norms.tolist(), "cosines": cosines.tolist(),
+        rows.append({"group": name, "models": list(tasks[0].labels), "norms": norms.tolist(), "cosines": cosines.tolist(),  # noqa: E501
                      "sign_conflicts": conflicts / max(1, positions)})  # fmt: skip
     return rows
 

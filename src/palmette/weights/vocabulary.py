@@ -1,4 +1,4 @@
-"""Vocabularies of different models brought together: which token every output row is, and where its embedding comes from.
+"""Vocabularies of different models brought together: which token every row is, and where its embedding comes from.
 
 A model that lacks a token takes the base's embedding of it; else the only other model's that has it; else the mean of
 all that have it; or what the recipe says for that token (as mergekit does).

@@ -1,4 +1,4 @@
-"""The output: safetensors shards laid out before the first number is computed, a journal, and a folder that appears whole.
+"""The output: safetensors shards laid out before anything is computed, a journal, and a folder that appears whole.
 
 Shards are written at fixed offsets into a hidden folder beside the target, in any order. A finished tensor is a line in
 the journal. When all is there, the folder is renamed: a reader sees nothing or everything, a restart continues.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from palmette.core.errors import BadParameter
 from palmette.weights.blocks import Block, Combine, Inputs
 from palmette.weights.dtypes import Array
@@ -35,8 +37,8 @@ def linear(inputs: Inputs, weight: Each, normalize: bool = True) -> Combine:
 
     def combine(block: Block) -> Array:
         made = inputs.kernels.blend(block.models, weights)
-        if normalize and whole != 1:
-            made /= made.dtype.type(whole)
+        if normalize:  # the weights as the arithmetic holds them, added in its type
+            made /= np.add.reduce(np.array(weights, made.dtype), dtype=made.dtype)
         return made
 
     return combine

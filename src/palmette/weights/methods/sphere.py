@@ -114,7 +114,8 @@ def _by_lines(inputs: Inputs, t: float, by_row: bool, differences: bool) -> Comb
         a, b = arrays(block)
         wide = a.astype(np.float64), b.astype(np.float64)
         pairs = [(0, 0), (1, 1), (0, 1)]
-        return np.array([[(wide[i] * wide[j]).sum(axis=1) if by_row else (wide[i] * wide[j]) for i, j in pairs]])[0]
+        made: Matrix = np.array([(wide[i] * wide[j]).sum(axis=1) if by_row else wide[i] * wide[j] for i, j in pairs])
+        return made
 
     if not by_row:
         columns = np.zeros((3, width))
@@ -146,8 +147,8 @@ def _arcs(products: Matrix, t: float) -> tuple[Matrix, Matrix]:
 def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps: float = 1e-8) -> Combine:
     """The direction of the weighted mean of directions, times the weighted mean of the norms.
 
-    Source: Goddard 2025, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea. The article corrects the mean by the
-    mean of projections onto its tangent space, which vanishes at this very point: mergekit's results equal this formula.
+    Source: Goddard 2025, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea. The article corrects the mean
+    by the mean of projections onto its tangent space, which vanishes at this very point.
 
     Args:
         weight: of each model.
@@ -172,7 +173,7 @@ def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps
     norms = np.sqrt(np.diag(products))
     lengths = norms + eps
     cosines = products / np.outer(lengths, lengths)  # of the unit vectors
-    length = math.sqrt(max(0.0, weights @ cosines @ weights))
+    length = math.sqrt(max(0.0, float(weights @ cosines @ weights)))
     shares = np.zeros(len(norms))
     if length < eps:
         shares[0] = 1.0
@@ -194,7 +195,7 @@ def _tangent(point: Matrix, weights: Matrix, cosines: Matrix) -> Matrix:
     for i, dot in enumerate(cosines @ point):
         toward = -dot * point
         toward[i] += 1
-        length = math.sqrt(max(0.0, toward @ cosines @ toward))
+        length = math.sqrt(max(0.0, float(toward @ cosines @ toward)))
         if length > 0:
             made += weights[i] * math.acos(max(-1.0, min(1.0, dot))) / length * toward
     return made
@@ -202,7 +203,7 @@ def _tangent(point: Matrix, weights: Matrix, cosines: Matrix) -> Matrix:
 
 def _walk(point: Matrix, tangent: Matrix, cosines: Matrix) -> Matrix:
     """The exponential map: from `point` along `tangent`."""
-    length = math.sqrt(max(0.0, tangent @ cosines @ tangent))
+    length = math.sqrt(max(0.0, float(tangent @ cosines @ tangent)))
     if length == 0:
         return point
     return math.cos(length) * point + math.sin(length) / length * tangent
@@ -234,7 +235,7 @@ def karcher(inputs: Inputs, max_iter: int = 10, tol: float = 1e-5) -> Combine:
         point = _unit(weights, cosines)
         for _ in range(max_iter):
             tangent = _tangent(point, weights, cosines)
-            if math.sqrt(max(0.0, tangent @ cosines @ tangent)) < tol:
+            if math.sqrt(max(0.0, float(tangent @ cosines @ tangent))) < tol:
                 break
             point = _unit(_walk(point, tangent, cosines), cosines)
         shares[alive] = point * norms[alive].mean() / norms[alive]
@@ -248,7 +249,7 @@ def karcher(inputs: Inputs, max_iter: int = 10, tol: float = 1e-5) -> Combine:
 
 def _unit(point: Matrix, cosines: Matrix) -> Matrix:
     """Of length one; the first input where opposite ones cancel."""
-    length = math.sqrt(max(0.0, point @ cosines @ point))
+    length = math.sqrt(max(0.0, float(point @ cosines @ point)))
     if length > 0:
         return point / length
     made = np.zeros(len(point))

@@ -1,6 +1,7 @@
 """Task vectors: differences from a base model, made sparse, weighted, perhaps agreed upon, and added to the base.
 
-One scheme serves the whole family: δᵢ = xᵢ − base → sparse(δᵢ) → rescale → × wᵢ → (elect signs) → sum → (÷ weights) → × λ → + base.
+One scheme serves the whole family:
+δᵢ = xᵢ − base → sparse(δᵢ) → rescale → × wᵢ → (elect signs) → sum → (÷ weights) → × λ → + base.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def _remembered(sparse: Sparse) -> Sparse:
     def again(delta: Array, model: int, start: int) -> None:
         bits = delta.view(np.uint32 if delta.dtype == np.float32 else np.uint64)
         if (model, start) in known:
-            bits *= np.unpackbits(known[model, start], count=len(bits))
+            np.multiply(bits, np.unpackbits(known[model, start], count=len(bits)), out=bits)
         else:
             sparse(delta, model, start)
             known[model, start] = np.packbits(delta != 0)
@@ -136,7 +137,7 @@ def top(inputs: Inputs, wanted: Sequence[tuple[int, int]]) -> Sparse | None:
     """Keep, of each delta, the magnitudes ranked (from, to]; ties fall to the earlier positions."""
     if all(first <= 0 and last >= inputs.count for first, last in wanted):
         return None
-    cuts = inputs.cuts(lambda block: deltas(inputs, block), wanted)
+    cuts = inputs.cuts(lambda block: list(deltas(inputs, block)), wanted)
 
     def sparse(delta: Array, model: int, start: int) -> None:
         (first, last), (upper, lower) = wanted[model], cuts[model]

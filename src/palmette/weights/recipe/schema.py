@@ -1,6 +1,6 @@
 """Recipes: mergekit's YAML format, read strictly. An unknown key is an error that names the near miss.
 
-Beyond mergekit's format there is one key, `palmette`, with `methods`: other merge methods for tensors whose names match.
+Beyond mergekit's format there is one key, `palmette`, with `methods`: other methods for tensors whose names match.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def read_recipe(text: str) -> Recipe:
     return found[0]
 
 
-_TOP = ("merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source",
+_TOP = ("merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source",  # noqa: E501
         "tokenizer", "chat_template", "name", "palmette")  # fmt: skip
 
 
