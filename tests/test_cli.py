@@ -46,6 +46,17 @@ def test_the_prompt_may_come_from_a_pipe() -> None:
     assert call("run", "zoo:seedling", "Once upon a time", "--max-tokens", "8").stdout == said
 
 
+def test_what_is_not_utf8_is_refused_with_its_place() -> None:
+    for words, given, said in (
+        (["-"], b"a\x00b\xff", "byte 0xff at 3"),
+        ([b"Once \xff"], b"", "'\\udcff' at 5"),
+    ):
+        done = subprocess.run([*PALMETTE, "run", *words], input=given, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+
+
 def test_json_carries_what_a_program_needs() -> None:
     done = call("run", "Once", "--strategy", "beam:3", "--view", "top_k:20", "--max-tokens", "6", "--json")
     report = json.loads(done.stdout)

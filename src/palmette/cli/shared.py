@@ -184,10 +184,21 @@ def positionals(words: Sequence[str]) -> tuple[str, str]:
 
 
 def _standard_input() -> str:
-    text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+    text = "" if sys.stdin is None or sys.stdin.isatty() else _piped().removesuffix("\n")
     if not text:
         raise UsageError('no prompt: write it in quotes (palmette run "Once upon a time") or pipe it in')
     return text
+
+
+def _piped() -> str:
+    """Standard input as UTF-8, whatever the locale says; universal newlines, as the text layer reads them."""
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"standard input is not text in UTF-8: byte {data[error.start]:#04x} at {error.start}"
+        ) from None
 
 
 def views_from(specs: Sequence[str], generation: Generation) -> list[View]:

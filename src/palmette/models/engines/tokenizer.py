@@ -51,7 +51,7 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the beginning-of-sequence token where the tokenizer adds one."""
-        whole = self._rust.encode(text)
+        whole = self._rust.encode(_unicode(text))
         added = whole.special_tokens_mask
         start = added.index(0) if 0 in added else len(added)
         opening = whole.ids[:start] if 0 in added else [i for i in whole.ids if i not in self._closing]
@@ -59,7 +59,7 @@ class FileTokenizer:
 
     def encode_continuation(self, text: str) -> list[int]:
         """Token ids of text that follows other text: nothing is added, no space before it either."""
-        return self._plain(self._continuing, text)
+        return self._plain(self._continuing, _unicode(text))
 
     def _plain(self, rust: RustTokenizer, text: str) -> list[int]:
         """The ids of text that stays text: where a vocabulary spells a special token, the spelling is cut in two."""
@@ -128,6 +128,17 @@ class FileTokenizer:
         if token in self._fallback:
             return bytes([int(piece[3:5], 16)])
         return piece.replace("▁", " ").encode()
+
+
+def _unicode(text: str) -> str:
+    """The text, if it is Unicode text: what cannot be UTF-8 has no tokens."""
+    if not isinstance(text, str):
+        raise BadParameter(f"a prompt is text, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadParameter(f"the text holds {text[error.start]!r} at {error.start}, which is not a character") from None
+    return text
 
 
 def eos_tokens(folder: Path, config: dict[str, Any], vocabulary: int) -> frozenset[int]:
