@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from jsonschema_rs import CanonicalSchema, canonical, validator_for
+from jsonschema_rs import CanonicalSchema, canonical, canonicalize, validator_for
 
 from palmette.tokens.structure.schema.lower import Lowering
 from palmette.tokens.structure.schema.pattern import is_found
@@ -80,7 +80,7 @@ class Place:
                     return None
                 todo.append(whole)
             elif not isinstance(view, canonical.FalseView):
-                out.append(Case(view, self._rules))
+                out.append(Case(view, self._rules, node))
             if seen > 4 * _MOST or len(out) > _MOST:
                 return None
         return tuple(out[::-1])
@@ -89,8 +89,9 @@ class Place:
 class Case:
     """One alternative of a place."""
 
-    def __init__(self, view: Any, rules: SchemaRules) -> None:
+    def __init__(self, view: Any, rules: SchemaRules, node: CanonicalSchema) -> None:
         self.view = view
+        self.node = node
         self._rules = rules
         self._places: dict[str | int, Place | None] = {}
 
@@ -112,9 +113,15 @@ class Case:
     def wanted(self) -> list[tuple[Place, int]]:
         """What an array must contain, and how often it matters."""
         return [
-            (Place(one.schema, self._rules), int(one.max_contains or one.min_contains or 1) + 1)
+            (self._rules.place(one.schema), int(one.max_contains or one.min_contains or 1) + 1)
             for one in self.view.contains
         ]
+
+    @cached_property
+    def wanted_at_least(self) -> list[tuple[Place, int]]:
+        """What an array must contain, and how often at least."""
+        least = (1 if one.min_contains is None else int(one.min_contains) for one in self.view.contains)
+        return [(self._rules.place(one.schema), n) for one, n in zip(self.view.contains, least, strict=True)]
 
     def crowded(self, count: int) -> bool:
         """Whether an array of `count` items has hardly more room than what it must contain."""
@@ -140,7 +147,7 @@ class Case:
         if key not in self._places:
             parts = self._object(key) if isinstance(key, str) else self._array(key)
             whole = self._rules.lowering.merged(parts) if parts else None
-            self._places[key] = None if whole is None else Place(whole, self._rules)
+            self._places[key] = None if whole is None else self._rules.place(whole)
         return self._places[key]
 
     def _array(self, index: int) -> list[CanonicalSchema]:
@@ -176,8 +183,20 @@ class SchemaRules:
         self.doubtful = doubtful
         self.source = source
         self.lowering = lowering
-        self.root = Place(lowering.root, self)
+        self._places_of: dict[CanonicalSchema, Place] = {}
+        self.root = self.place(lowering.root)
         self.inexact = inexact
+
+    def place(self, node: CanonicalSchema) -> Place:
+        """The place of a canonical schema; one for each."""
+        if node not in self._places_of:
+            self._places_of[node] = Place(node, self)
+        return self._places_of[node]
+
+    @cached_property
+    def anything(self) -> Place:
+        """A place for any value."""
+        return self.place(canonicalize(True))
 
     def opened(self, frame: Frame | None, kind: int) -> tuple[Case, ...] | None:
         """The cases of a container that opens inside `frame`."""

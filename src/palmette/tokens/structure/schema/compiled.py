@@ -16,7 +16,8 @@ from palmette.core.engine import Engine, Tokenizer
 from palmette.core.errors import GrammarError, SchemaError, Unsatisfiable
 from palmette.tokens.structure.grammar import GrammarConstraint, grammar_constraint
 from palmette.tokens.structure.schema.cases import SchemaRules
-from palmette.tokens.structure.schema.hints import longest_part, mentioned
+from palmette.tokens.structure.schema.closing import Closings
+from palmette.tokens.structure.schema.hints import longest_part
 from palmette.tokens.structure.schema.lower import Carrier, Lowering
 from palmette.tokens.structure.schema.normal import normalise
 from palmette.tokens.structure.schema.order import Order
@@ -25,7 +26,6 @@ from palmette.tokens.structure.schema.source import Source, read_schema
 
 __all__ = ["Compiled", "compile_schema"]
 
-PLAIN = ("[0]", '{"a":0}', "[0,1]", '{"a":0,"b":0}', '{"a":""}', '{"a":{}}', "[[]]", '"a"')
 _KEPT = 128  # compiled schemas for each tokenizer
 
 
@@ -37,6 +37,7 @@ class Compiled:
     carrier: Carrier
     grammar: GrammarConstraint
     rules: SchemaRules
+    closings: Closings
     vocabulary: Vocabulary
     sure: bool  # known to have a document
 
@@ -44,11 +45,6 @@ class Compiled:
     def reach(self) -> int:
         """How many bytes one choice may commit to at most, as far as the carrier tells."""
         return longest_part(self.carrier.schema)
-
-    def hints(self, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-        """Values that the schema mentions, as tokens."""
-        texts = [*mentioned(self.source.schema), *PLAIN]
-        return [ids for text in texts if (ids := tuple(tokenizer.encode_continuation(text)))]
 
 
 _compiled: weakref.WeakKeyDictionary[Tokenizer, OrderedDict[Any, Compiled]] = weakref.WeakKeyDictionary()
@@ -116,7 +112,7 @@ def _compile(engine: Engine, source: Source, registry: Mapping[str, Any], spaced
     carrier = Carrier(carrier.schema, carrier.weak | normal.dropped)
     rules = SchemaRules(source, lowering, bool(carrier.weak), doubtful)
     sure = normal.node.satisfiability() == canonical.Satisfiability.YES and not carrier.weak
-    return Compiled(source, carrier, grammar, rules, vocabulary_of(engine), sure)
+    return Compiled(source, carrier, grammar, rules, Closings(rules), vocabulary_of(engine), sure)
 
 
 def _grammar(engine: Engine, carrier: Carrier, spaced: bool) -> GrammarConstraint | str:

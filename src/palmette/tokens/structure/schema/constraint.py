@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = ["SchemaConstraint", "SchemaState", "schema_constraint"]
 
 ALIVE = 60  # states a search looks at before it gives a token up
 SEARCHED = 48  # tokens of one mask that are searched for; further ones need an earlier plan
+ENDINGS = 12  # built endings that are tried
 FIRST = 2_000  # states the first plan may look at
 NARROW = 64  # tokens tried inside a string that the mask does not enforce alone
 TRIED = 400  # tokens of one mask that are tried one by one when the budget is short
@@ -77,10 +79,9 @@ class SchemaConstraint:
         self._rules = compiled.rules
         self._eos = engine.eos
         self._words = (engine.vocabulary + 31) // 32
-        self._planner = Planner(compiled.vocabulary, self.step, self._grammatical, self.accepts, compiled.rules.mark)
+        self._planner = Planner(compiled.vocabulary, self.step, self._grammatical, self._ending, compiled.rules.mark)
         self._root = SchemaState(self._grammar.start(), EMPTY, 0, 0)
         if not compiled.sure:
-            self._planner.hints = compiled.hints(engine.tokenizer)
             self._check_that_there_is_a_document()
         if max_tokens is not None and max_tokens < self.needs:
             raise BudgetTooSmall(self.needs, max_tokens)
@@ -252,6 +253,39 @@ class SchemaConstraint:
         if plan.dead or plan.tokens is not None:
             s.plan = plan
         return plan
+
+    def _ending(self, s: SchemaState) -> tuple[int, ...] | None:
+        """Tokens that complete the document, built from what is open; None where that finds none."""
+        if self.accepts(s):
+            return ()
+        if s.text is None:
+            return None
+        for said in islice(self.compiled.closings.of(s.text), ENDINGS):
+            end = feed(s.text, said.encode(), self._rules)
+            if end is not None and ended(end, self._rules):
+                tokens = self._walked(s.grammar, said.encode())
+                if tokens is not None:
+                    return tokens
+        return None
+
+    def _walked(self, at: GrammarState, rest: bytes) -> tuple[int, ...] | None:
+        """Bytes as the tokens that will spell them, what is forced included; None where the grammar refuses them."""
+        pieces, tokens = self.compiled.vocabulary.bytes, list[int]()
+        planned: list[int] = []
+        while rest:
+            if at.queue:
+                token, planned = at.queue[0], planned[1:] if planned[:1] == [at.queue[0]] else []
+            else:
+                planned = planned or self._engine.tokenizer.encode_continuation(rest.decode())
+                token, planned = planned[0], planned[1:]
+            if not pieces[token] or not rest.startswith(pieces[token]):
+                return None
+            at = self._grammar.step(at, token)
+            if at.ended:
+                return None
+            rest = rest[len(pieces[token]) :]
+            tokens.append(token)
+        return tuple(tokens) if self._grammar.accepts(at) else None
 
     def _reused(self, s: SchemaState, old: tuple[int, ...]) -> tuple[int, ...] | None:
         """The longest cut of an earlier plan that completes the document, perhaps after closing a value first."""

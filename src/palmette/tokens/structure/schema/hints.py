@@ -15,38 +15,6 @@ _OF_TYPE = {"null": "null", "boolean": "true", "string": '""', "integer": "0", "
 _FAR = 1e9
 
 
-def mentioned(schema: Any, most: int = 64) -> list[str]:
-    """JSON texts of values and property names that a schema mentions, short ones first.
-
-    >>> mentioned({"properties": {"a": {"const": [1]}}, "minimum": 7})
-    ['7', '"a"', '[1]']
-    """
-    found: dict[str, None] = {}
-    todo, looked = [schema], 0
-    while todo and looked < 20_000:
-        value, looked = todo.pop(), looked + 1
-        if isinstance(value, Mapping):
-            for name, inner in value.items():
-                if name in _VALUES and isinstance(inner, list):
-                    found.update(dict.fromkeys(_text(v) for v in inner[:most]))
-                elif name in _VALUE:
-                    found[_text(inner)] = None
-                elif name == "type" and isinstance(inner, str):
-                    found[_OF_TYPE.get(inner, "{}")] = None
-                elif name in _NAMES and isinstance(inner, (list, Mapping)):
-                    found.update(dict.fromkeys(_text(v) for v in list(inner)[:most] if isinstance(v, str)))
-            todo += value.values()
-        elif isinstance(value, list):
-            todo += value
-    return sorted((text for text in found if len(text) <= 200), key=lambda text: (len(text), text))[:most]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
-        value = int(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def longest_part(carrier: Mapping[str, Any]) -> int:
     """The bytes of the largest among the smallest values of a carrier's parts: how far one choice can lead.
 

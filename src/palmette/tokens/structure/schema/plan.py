@@ -1,14 +1,15 @@
 """Plans: short token lists that complete a document, found by best-first search over closings.
 
 A plan is what keeps two promises: that a document ends within its budget, and that a token is offered only where a
-valid end is in sight. The search is bounded; it tries closing what is open, then short values, values that the schema
-itself mentions, and tokens that have just become possible (which is how a regular expression is walked to its end).
+valid end is in sight. Most plans are built (closing.py); where none can be, the search goes on token by token: closing
+what is open, short values, and tokens that have just become possible (which is how a regular expression is walked to
+its end), until one can. It is bounded.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,9 +79,8 @@ class Planner:
         vocabulary: the tokens.
         step: the next state after a token.
         allowed: the tokens that the grammar allows, before any look-ahead.
-        accepts: whether the document may end.
+        ending: tokens that complete the document from a state, built without a search; None where there are none.
         mark: what tells an open container from others, and whether that is all there is to it.
-        hints: JSON texts worth trying where a value begins, as tokens.
     """
 
     def __init__(
@@ -88,42 +88,25 @@ class Planner:
         vocabulary: Vocabulary,
         step: Callable[[Any, int], Any],
         allowed: Callable[[Any], BitMask],
-        accepts: Callable[[Any], bool],
+        ending: Callable[[Any], tuple[int, ...] | None],
         mark: Callable[[Frame], tuple[object, bool]],
-        hints: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self.vocabulary = vocabulary
         self._step = step
         self._allowed = allowed
-        self._accepts = accepts
+        self._ending = ending
         self._mark = mark
-        self.hints = hints
-
-    def follow(self, state: Any, tokens: Sequence[int]) -> Any:
-        """The state after several tokens, or None where they lead nowhere."""
-        for token in tokens:
-            state = self._step(state, token)
-            if state.text is None:
-                return None
-        return state
-
-    def reuse(self, state: Any, old: Sequence[int]) -> tuple[int, ...] | None:
-        """The longest cut of an earlier plan that still completes the document."""
-        for skip in range(min(4, len(old)) + 1):
-            end = self.follow(state, old[skip:])
-            if end is not None and self._accepts(end):
-                return tuple(old[skip:])
-        return None
 
     def search(self, state: Any, most: int, longest: int = 1 << 30) -> Plan:
-        """The shortest completion that `most` looked-at states show, of at most `longest` tokens."""
+        """A short completion that `most` looked-at states show, of at most `longest` tokens."""
         serial, complete = 0, True
-        heap: list[tuple[float, int, int, tuple[Any, ...], Any, BitMask | None]] = [(0.0, 0, 0, (), state, None)]
+        heap: list[tuple[float, int, tuple[int, ...], Any, BitMask | None]] = [(0.0, 0, (), state, None)]
         seen: set[Any] = set()
         while heap and most > 0:
-            cost, _, length, path, at, before = heapq.heappop(heap)
-            if self._accepts(at):
-                return Plan(_flat(path))
+            cost, _, path, at, before = heapq.heappop(heap)
+            ending = self._ending(at)
+            if ending is not None and len(path) + len(ending) <= longest:
+                return Plan(path + ending)
             words = self._allowed(at)
             mark, exact = self._signature(at.text, words)
             if mark in seen:
@@ -132,18 +115,16 @@ class Planner:
             seen.add(mark)
             most -= 1
             moves, all_of_them = self._moves(at, words, before)
-            complete = complete and all_of_them
-            for penalty, tokens in moves:
-                reached = self.follow(at, tokens)
-                if reached is None:
+            complete = complete and all_of_them and ending is None
+            for penalty, token in moves:
+                reached = self._step(at, token)
+                if reached.text is None:
                     continue
-                longer = length + len(tokens)
-                if longer > longest:
+                if len(path) >= longest:
                     complete = False
                     continue
                 serial += 1
-                rank = cost + len(tokens) + penalty
-                heapq.heappush(heap, (rank, -serial, longer, (path, tokens), reached, words))
+                heapq.heappush(heap, (cost + 1 + penalty, -serial, (*path, token), reached, words))
         return Plan(None, dead=complete and not heap)
 
     def _signature(self, text: Text, words: BitMask) -> tuple[Any, bool]:
@@ -159,8 +140,8 @@ class Planner:
 
     def _moves(
         self, state: Any, words: BitMask, before: BitMask | None
-    ) -> tuple[list[tuple[float, tuple[int, ...]]], bool]:
-        """Continuations worth trying, each with what is held against it; and whether these are all."""
+    ) -> tuple[list[tuple[float, int]], bool]:
+        """Tokens worth trying, each with what is held against it; and whether these are all."""
         bits = unpacked(words, self.vocabulary.size)
         count = int(np.bitwise_count(words).sum())
         text: Text = state.text
@@ -173,12 +154,7 @@ class Planner:
             order += [t for t in _first(fresh, 3) if t not in order]
         rest = np.flatnonzero(bits)
         order += [t for t in (_first(rest, 16) if count <= 16 else _spread(rest, 3)) if t not in order]
-        moves: list[tuple[float, tuple[int, ...]]] = []
-        for place, token in enumerate(order):
-            moves.append((0.3 * place + (2.0 if lengthens and place else 0.0), (token,)))
-        if not within:
-            fits = [h for h in self.hints if bits[h[0]]]
-            moves += [(1.0 + 0.05 * place, hint) for place, hint in enumerate(fits[:24])]
+        moves = [(0.3 * place + (2.0 if lengthens and place else 0.0), token) for place, token in enumerate(order)]
         return moves, len(order) >= count
 
 
@@ -188,15 +164,6 @@ def _first(ids: NDArray[np.int64], count: int) -> list[int]:
 
 def _spread(ids: NDArray[np.int64], count: int) -> list[int]:
     return [int(ids[k * (ids.size - 1) // max(1, count - 1)]) for k in range(count)] if ids.size else []
-
-
-def _flat(path: tuple[Any, ...]) -> tuple[int, ...]:
-    """The linked moves as one list of tokens."""
-    moves: list[tuple[int, ...]] = []
-    while path:
-        path, move = path
-        moves.append(move)
-    return tuple(token for move in reversed(moves) for token in move)
 
 
 def _closed(piece: bytes) -> int:

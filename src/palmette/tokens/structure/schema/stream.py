@@ -13,7 +13,10 @@ from typing import Any, Protocol
 
 __all__ = [
     "AFTER",
+    "COLON",
+    "DONE",
     "EMPTY",
+    "FIRST_KEY",
     "FIRST_VALUE",
     "KEY",
     "KEY_ESCAPE",
@@ -21,6 +24,7 @@ __all__ = [
     "NUMBER",
     "STRING",
     "VALUE",
+    "WORD",
     "Frame",
     "Rules",
     "Text",
