@@ -29,6 +29,7 @@ from palmette.tokens.structure.schema.stream import (
     WORD,
     Frame,
     Text,
+    rest_of_character,
 )
 from palmette.tokens.structure.schema.witness import NONE, Witnesses, spelled
 
@@ -36,6 +37,8 @@ __all__ = ["Closings"]
 
 _WAYS = 6  # ways to end one open part that are tried
 _WORDS = ("true", "false", "null")
+
+_BYTES = ("utf-8", "surrogateescape")  # parts of a character travel in a text as surrogates
 
 # A way to end what is innermost: the bytes, and the frame after it.
 Way = tuple[str, Frame | None]
@@ -48,8 +51,8 @@ class Closings:
         self.witnesses = Witnesses(rules)
         self._rules = rules
 
-    def of(self, text: Text) -> Iterator[str]:
-        """Texts that may complete the document after a prefix, likely ones first; each is to be checked."""
+    def of(self, text: Text) -> Iterator[bytes]:
+        """Bytes that may complete the document after a prefix, likely ones first; each is to be checked."""
         chain: list[Frame] = []
         frame = text.frame
         while frame is not None:
@@ -58,9 +61,10 @@ class Closings:
         opened = self._opened(chain[::-1])
         for said, inner in islice(self._inner(text, opened), _WAYS):
             if inner is None:
-                yield said
+                yield said.encode(*_BYTES)
             else:
-                yield from self._outwards(said, inner, opened, len(opened) - 1)
+                for whole in self._outwards(said, inner, opened, len(opened) - 1):
+                    yield whole.encode(*_BYTES)
 
     def _opened(self, frames: Sequence[Frame]) -> list[tuple[Case, ...]]:
         """For each open container, the outermost first, the alternatives that its closed members leave."""
@@ -123,7 +127,7 @@ class Closings:
         elif mode == COLON:
             yield from ((":" + said, inner) for said, inner in self._values(frame, places))
         elif mode in (KEY, KEY_TEXT) and frame is not None:
-            yield from self._keys(frame, cases, text.raw.decode(errors="replace") if mode == KEY_TEXT else "")
+            yield from self._keys(frame, cases, text.raw if mode == KEY_TEXT else b"")
         elif mode == STRING:
             yield from self._strings(frame, places, text.raw)
         elif mode == WORD:
@@ -138,7 +142,7 @@ class Closings:
             if value is not NONE:
                 yield spelled(value), _with(frame, value)
 
-    def _keys(self, frame: Frame, cases: Sequence[Case], begun: str) -> Iterator[Way]:
+    def _keys(self, frame: Frame, cases: Sequence[Case], raw: bytes) -> Iterator[Way]:
         """Keys that go on as they began: those still missing, those the schema names, the one that ends here."""
         held = frame.value()
         names: dict[str, None] = {}
@@ -146,6 +150,8 @@ class Closings:
             names |= dict.fromkeys(self.witnesses.members(case, held) or ())
         for case in cases:
             names |= dict.fromkeys(self.witnesses.names(case))
+        rest = _text(rest_of_character(raw))
+        begun = _text(raw) if not rest else _text(raw + rest.encode(*_BYTES))
         own = _string(begun + '"')
         if own is not None:
             names[own] = None
@@ -154,25 +160,22 @@ class Closings:
             if name not in held and said.startswith(begun):
                 inner = replace(frame, key=name)
                 for text, after in islice(self._values(inner, self._places(cases, inner)), 2):
-                    yield f"{said[len(begun) :]}:{text}", after
+                    yield f"{rest}{said[len(begun) :]}:{text}", after
 
     def _strings(self, frame: Frame | None, places: Iterable[Place], raw: bytes) -> Iterator[Way]:
-        try:
-            begun = raw.decode()
-        except UnicodeDecodeError:
-            return
-        own = _string(begun + '"')
+        rest = rest_of_character(raw)
+        own = _string(_text(raw + rest) + '"')
         for place in places:
             for case in place.cases or ():
                 if isinstance(case.view, (canonical.ConstView, canonical.EnumView)):
                     values = [v for v in self.witnesses.candidates(case) if isinstance(v, str)]
-                    yield from _continued(values, begun, frame)
+                    yield from _continued(values, _text(raw), frame)
                 elif own is not None and isinstance(case.view, canonical.StringView):
                     short = max(0, int(case.view.min_length or 0) - len(own))
                     if short < 1 << 20:
-                        yield "a" * short + '"', _with(frame, own + "a" * short)
+                        yield _text(rest) + "a" * short + '"', _with(frame, own + "a" * short)
         if own is not None:
-            yield '"', _with(frame, own)
+            yield _text(rest) + '"', _with(frame, own)
 
     def _numbers(self, frame: Frame | None, places: Iterable[Place], begun: str) -> Iterator[Way]:
         for more in ("", "0", "1", "5"):
@@ -209,6 +212,10 @@ def _continued(values: Iterable[str], begun: str, frame: Frame | None) -> Iterat
         said = spelled(value)
         if said.startswith(begun):
             yield said[len(begun) :], _with(frame, value)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(*_BYTES)
 
 
 def _joined(after: bool, parts: Iterable[str]) -> str:

@@ -261,9 +261,9 @@ class SchemaConstraint:
         if s.text is None:
             return None
         for said in islice(self.compiled.closings.of(s.text), ENDINGS):
-            end = feed(s.text, said.encode(), self._rules)
+            end = feed(s.text, said, self._rules)
             if end is not None and ended(end, self._rules):
-                tokens = self._walked(s.grammar, said.encode())
+                tokens = self._walked(s.grammar, said)
                 if tokens is not None:
                     return tokens
         return None
@@ -276,7 +276,9 @@ class SchemaConstraint:
             if at.queue:
                 token, planned = at.queue[0], planned[1:] if planned[:1] == [at.queue[0]] else []
             else:
-                planned = planned or self._engine.tokenizer.encode_continuation(rest.decode())
+                planned = planned or self._spelled(rest)
+                if not planned:
+                    return None
                 token, planned = planned[0], planned[1:]
             if not pieces[token] or not rest.startswith(pieces[token]):
                 return None
@@ -286,6 +288,15 @@ class SchemaConstraint:
             rest = rest[len(pieces[token]) :]
             tokens.append(token)
         return tuple(tokens) if self._grammar.accepts(at) else None
+
+    def _spelled(self, rest: bytes) -> list[int]:
+        """The tokens of some bytes, which may begin inside a character; none where the vocabulary has no such byte."""
+        inside = next((i for i, byte in enumerate(rest) if byte & 0xC0 != 0x80), len(rest))
+        lone = [self.compiled.vocabulary.single.get(byte) for byte in rest[:inside]]
+        known = [token for token in lone if token is not None]
+        if len(known) < inside:
+            return []
+        return known + (self._engine.tokenizer.encode_continuation(rest[inside:].decode()) if rest[inside:] else [])
 
     def _reused(self, s: SchemaState, old: tuple[int, ...]) -> tuple[int, ...] | None:
         """The longest cut of an earlier plan that completes the document, perhaps after closing a value first."""
@@ -375,14 +386,22 @@ class SchemaConstraint:
         return out
 
     def _free(self, s: SchemaState, words: BitMask, ids: NDArray[np.int64], left: int) -> BitMask:
-        """All tokens that stay inside a string, if the longest and two more of them leave a plan short enough."""
-        pieces = self.compiled.vocabulary.bytes
-        longest = max(ids.tolist(), key=lambda token: len(pieces[token]), default=None)
-        for token in [] if longest is None else [longest, int(ids[0]), int(ids[-1])]:
-            found = self._plan(self.step(s, token), 0)
-            if found.tokens is None or len(found.tokens) > left - 1:
-                return np.zeros(self._words, np.uint32)
+        """All tokens that stay inside a string, if the longest and two more of them leave a plan short enough.
+
+        Those that end within a character cost more: they are kept if the dearest of them does.
+        """
+        vocabulary = self.compiled.vocabulary
+        longest = max(ids.tolist(), key=lambda token: len(vocabulary.bytes[token]), default=None)
+        if longest is None or not all(self._fits(s, token, left) for token in (longest, int(ids[0]), int(ids[-1]))):
+            return np.zeros(self._words, np.uint32)
+        dearest = next((t for t in vocabulary.cut if words[t >> 5] >> np.uint32(t & 31) & 1), None)
+        if dearest is not None and not self._fits(s, dearest, left):
+            return words & ~_pack(vocabulary.cut, self._words)
         return words
+
+    def _fits(self, s: SchemaState, token: int, left: int) -> bool:
+        found = self._plan(self.step(s, token), 0)
+        return found.tokens is not None and len(found.tokens) < left
 
     # -- the beginning -------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,14 @@
-"""What a schema itself says about small documents: values worth trying, and how long its parts are at least."""
+"""How long the parts of a schema are at least."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["longest_part", "mentioned"]
+from palmette.tokens.structure.schema.witness import spelled
 
-_VALUES = ("enum", "examples")
-_VALUE = ("const", "default", "example", "minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum")
-_NAMES = ("required", "properties", "dependentRequired", "dependencies")
-_OF_TYPE = {"null": "null", "boolean": "true", "string": '""', "integer": "0", "number": "0.5", "array": "[]"}
+__all__ = ["longest_part"]
+
 _FAR = 1e9
 
 
@@ -40,9 +37,9 @@ def _least(part: Any, known: dict[str, float], sizes: list[float]) -> float:
     if "$ref" in part:
         return known.get(part["$ref"].rpartition("/")[2], 1)
     if "const" in part:
-        size: float = len(_text(part["const"]))
+        size: float = len(spelled(part["const"]))
     elif "enum" in part:
-        size = min((len(_text(v)) for v in part["enum"][:500]), default=_FAR)
+        size = min((len(spelled(v)) for v in part["enum"][:500]), default=_FAR)
     elif "anyOf" in part:
         size = min((_least(inner, known, sizes) for inner in part["anyOf"]), default=_FAR)
     elif "allOf" in part:
@@ -59,7 +56,7 @@ def _typed(part: Mapping[str, Any], known: dict[str, float], sizes: list[float])
         return 2 + int(part.get("minLength", 0)) + (16 if "pattern" in part or "format" in part else 0)
     if kind in ("integer", "number"):
         bound = part.get("minimum", part.get("exclusiveMinimum", part.get("maximum", 0)))
-        return len(_text(bound)) + (4 if "multipleOf" in part else 0)
+        return len(spelled(bound)) + (4 if "multipleOf" in part else 0)
     if kind == "array":
         prefix = [_least(inner, known, sizes) for inner in part.get("prefixItems", [])]
         item = _least(part.get("items", {}), known, sizes)
@@ -71,7 +68,7 @@ def _typed(part: Mapping[str, Any], known: dict[str, float], sizes: list[float])
         total: float = 2
         for name, inner in part.get("properties", {}).items():
             size = _least(inner, known, sizes)
-            total += (len(_text(name)) + 2 + size) if name in required else 0
+            total += (len(spelled(name)) + 2 + size) if name in required else 0
         for inner in part.get("patternProperties", {}).values():
             _least(inner, known, sizes)
         least = 6 + _least(part.get("additionalProperties", {}), known, sizes)

@@ -317,7 +317,7 @@ class Lowering:
                 matched = any(is_found(p, name) for p in v.pattern_properties)
                 declared[name] = {} if matched else rest
         if v.property_names is not None:
-            kept, rest = self._names_of(v.property_names, declared, kept, rest, notes)
+            kept, rest = self._names_of(v, declared, kept, rest, notes)
         out: dict[str, Json] = {
             "type": "object",
             "properties": {name: declared[name] for name in self.order.sorted(declared)},
@@ -348,30 +348,26 @@ class Lowering:
         return out
 
     def _names_of(
-        self, names: CanonicalSchema, declared: dict[str, Json], kept: dict[str, Json], rest: Json, notes: Notes
+        self, v: canonical.ObjectView, declared: dict[str, Json], kept: dict[str, Json], rest: Json, notes: Notes
     ) -> tuple[dict[str, Json], Json]:
-        """`propertyNames` as one pattern for all other names, where it is one."""
-        view = names.view()
-        pattern = None
-        if isinstance(view, canonical.StringView) and not (view.excluded or view.excluded_patterns):
-            sized = view.min_length is not None or view.max_length is not None
-            if len(view.patterns) == 1 and not sized:
-                said = carried(view.patterns[0])
-                pattern = None if said is None else said[0]
-                if said is not None and not said[1]:
-                    notes.weak.add("propertyNames")
-            elif not view.patterns and sized:
-                most = "" if view.max_length is None else min(int(view.max_length), 5_000)
-                pattern = rf"^[\s\S]{{{min(int(view.min_length or 0), 5_000)},{most}}}$"
-        if (
-            pattern is None
-            or kept
-            or (declared and rest != {})
-            or not self._takes({"patternProperties": {pattern: {}}})
-        ):
+        """`propertyNames` as listed names and patterns, where that is what it says; `declared` follows it."""
+        said = _named_as(v.property_names)
+        patterns = {} if said is None else {p: kept.get(p, rest) for p, _ in said.patterns}
+        plain = not patterns or set(patterns) == set(kept) or (not kept and (not declared or rest == {}))
+        trial = {"type": "object", "patternProperties": dict.fromkeys(patterns, {})}
+        if said is None or not set(kept) <= set(patterns) or not plain or not self._takes(trial):
             notes.weak.add("propertyNames")
             return kept, rest
-        return {pattern: rest}, False
+        if not said.exact:
+            notes.weak.add("propertyNames")
+        for name in said.listed:
+            if name not in declared:
+                inner = [patterns[p] for p, original in said.patterns if is_found(original, name)]
+                declared[name] = rest if not inner else inner[0] if len(inner) == 1 else {"allOf": inner}
+        for name in [n for n in declared if n not in said.listed]:
+            if not any(is_found(original, name) for _, original in said.patterns):
+                declared[name] = False
+        return patterns, False
 
     def _sized(self, v: canonical.ObjectView, out: dict[str, Json], notes: Notes) -> Json:
         """Numbers of properties, where the engine can count them."""
@@ -402,6 +398,44 @@ def _listed(names: CanonicalSchema | None) -> list[str] | None:
         return [view.value] if isinstance(view.value, str) else []
     if isinstance(view, canonical.EnumView):
         return [name for name in view.values if isinstance(name, str)]
+    return None
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Names by list and by pattern; `exact` if the patterns say no more than the schema does."""
+
+    listed: tuple[str, ...] = ()
+    patterns: tuple[tuple[str, str], ...] = ()  # as the engine writes it, as the schema does
+    exact: bool = True
+
+
+def _named_as(names: CanonicalSchema | None) -> _Names | None:
+    """The names of a `propertyNames` that is a union of names and patterns; None of any other."""
+    listed = _listed(names)
+    if names is None or listed is not None:
+        return _Names(tuple(listed or ()))
+    view = names.view()
+    if isinstance(view, canonical.AnyOfView):
+        parts = [_named_as(branch) for branch in view.branches]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return _Names(
+            tuple(name for part in known for name in part.listed),
+            tuple(pattern for part in known for pattern in part.patterns),
+            all(part.exact for part in known),
+        )
+    if not isinstance(view, canonical.StringView) or view.excluded or view.excluded_patterns or view.excluded_formats:
+        return None
+    sized = view.min_length is not None or view.max_length is not None
+    if len(view.patterns) == 1 and not sized:
+        said = carried(view.patterns[0])
+        return None if said is None else _Names((), ((said[0], view.patterns[0]),), said[1])
+    if not view.patterns and sized:
+        most = "" if view.max_length is None else min(int(view.max_length), 5_000)
+        counted = rf"^[\s\S]{{{min(int(view.min_length or 0), 5_000)},{most}}}$"
+        return _Names((), ((counted, counted),))
     return None
 
 

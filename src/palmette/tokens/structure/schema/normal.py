@@ -20,8 +20,15 @@ __all__ = ["Normal", "normalise"]
 _HARD = ("unevaluatedItems", "unevaluatedProperties", "$recursiveRef", "$dynamicRef")
 _NEGATIVE = ("not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems", "propertyNames")
 _DEPENDENT = ("dependencies", "dependentRequired", "dependentSchemas")
-_UNIONS = ("anyOf", "oneOf", "allOf")
-_LADDER = [_HARD, (*_HARD, *_NEGATIVE, *_DEPENDENT), (*_HARD, *_NEGATIVE, *_DEPENDENT, *_UNIONS)]
+_UNIONS = ("anyOf", "oneOf")
+_ANY = 1 << 30
+# What is left out until there is a canonical form: keywords, and unions of more branches than so many.
+_LADDER: list[tuple[tuple[str, ...], int]] = [
+    (_HARD, _ANY),
+    (_HARD, 24),
+    ((*_HARD, *_NEGATIVE, *_DEPENDENT), 24),
+    ((*_HARD, *_NEGATIVE, *_DEPENDENT), 0),
+]
 _MANY = 4_096  # a product of this many cases is not multiplied out
 
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")
@@ -51,19 +58,19 @@ def normalise(source: Source) -> Normal:
     ...
     palmette.core.errors.Unsatisfiable: schema at /: no document can satisfy it: enum and type contradict each other
     """
-    dropped: tuple[str, ...] = ()
+    dropped: set[str] = set()
     schema: Any = source.schema
-    for step in [(), *_LADDER]:
-        if step:
-            schema = _relaxed(source.schema, step)
+    for without, widest in [((), _ANY), *_LADDER]:
+        if without:
+            dropped = set()
+            schema = _relaxed(source.schema, without, widest, dropped)
         if _cases(schema) > _MANY:
             continue
         node = _canonical(schema, source)
         if node is not None:
-            dropped = tuple(name for name in step if name in _keywords(source.schema))
             break
     else:
-        node, dropped = canonicalize(True), ("*",)
+        node, dropped = canonicalize(True), {"*"}
     if node.satisfiability() == canonical.Satisfiability.NO:
         raise _unsatisfiable(source)
     return Normal(node, frozenset(dropped))
@@ -112,28 +119,15 @@ def _cause(cause: Any, path: str) -> str:
     return (", ".join(cause.keywords) or "the schema") + where
 
 
-def _keywords(schema: Any) -> set[str]:
-    found: set[str] = set()
-    todo = [schema]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, Mapping):
-            found |= set(value)
-            todo += value.values()
-        elif isinstance(value, list):
-            todo += value
-    return found
-
-
 def _cases(schema: Any) -> float:
     """About how many cases the unions that hold together multiply to."""
     if not isinstance(schema, dict):
         return 1
     product: float = 1
-    for name in ("anyOf", "oneOf"):
+    for name in _UNIONS:
         branches = schema.get(name)
         if isinstance(branches, list) and branches:
-            product *= sum(_cases(branch) for branch in branches)
+            product *= sum(_cases(branch) for branch in branches) * _shared(schema, branches)
     for branch in schema["allOf"] if isinstance(schema.get("allOf"), list) else []:
         product *= _cases(branch)
         product *= 2 if isinstance(branch, dict) and "if" in branch else 1
@@ -144,26 +138,56 @@ def _cases(schema: Any) -> float:
     return max([product, *(_cases(part) for part in inner)])
 
 
-def _relaxed(schema: Any, without: tuple[str, ...]) -> Any:
-    """The schema without some keywords wherever it is asserted; one-of becomes any-of."""
+def _shared(schema: dict[str, Any], branches: list[Any]) -> float:
+    """The cases of the properties that a schema and the branches of its union both speak of."""
+    own = schema.get("properties")
+    if not isinstance(own, dict):
+        return 1
+    said = {name for b in branches if isinstance(b, dict) for name in b.get("properties", ())}
+    return max([1, *(_cases(own[name]) for name in said & set(own))])
+
+
+def _hull(branches: list[Any]) -> dict[str, Any]:
+    """What admits every branch of a union, said without one: its values, or else its types."""
+    if all(isinstance(b, dict) and ("const" in b or isinstance(b.get("enum"), list)) for b in branches):
+        return {"enum": [v for b in branches for v in (b["enum"] if "enum" in b else [b["const"]])]}
+    types = [b.get("type") if isinstance(b, dict) else None for b in branches]
+    if all(types):
+        flat = [name for kind in types for name in (kind if isinstance(kind, list) else [kind])]
+        return {"type": sorted(set(flat))}
+    return {}
+
+
+def _relaxed(schema: Any, without: tuple[str, ...], widest: int, dropped: set[str]) -> Any:
+    """The schema without some keywords and wide unions wherever it is asserted, which are put into `dropped`.
+
+    Once negations are left out, one-of becomes any-of.
+    """
     if not isinstance(schema, dict):
         return schema
+
+    def relaxed(inner: Any) -> Any:
+        return _relaxed(inner, without, widest, dropped)
+
     out: dict[str, Any] = {}
+    every: list[Any] = []  # what goes into all-of
     for name, value in schema.items():
         if name in without:
-            continue
-        if name in _NAMED and isinstance(value, dict):
-            out[name] = {key: _relaxed(inner, without) for key, inner in value.items()}
+            dropped.add(name)
+        elif name in _NAMED and isinstance(value, dict):
+            out[name] = {key: relaxed(inner) for key, inner in value.items()}
+        elif name in _UNIONS and isinstance(value, list) and len(value) > widest:
+            dropped.add(name)
+            every.append(_hull(value))
+        elif name == "oneOf" and isinstance(value, list) and "not" in without:
+            dropped.add(name)
+            every.append({"anyOf": [relaxed(inner) for inner in value]})
+        elif name == "allOf" and isinstance(value, list):
+            every += [relaxed(inner) for inner in value]
         elif name in _LISTED and isinstance(value, list):
-            parts = [_relaxed(inner, without) for inner in value]
-            if name == "oneOf" and len(without) > len(_HARD):
-                out["allOf"] = [*out.get("allOf", []), {"anyOf": parts}]
-            elif name == "allOf":
-                out["allOf"] = [*out.get("allOf", []), *parts]
-            else:
-                out[name] = parts
+            out[name] = [relaxed(inner) for inner in value]
         elif name in _SINGLE:
-            out[name] = [_relaxed(i, without) for i in value] if isinstance(value, list) else _relaxed(value, without)
+            out[name] = [relaxed(i) for i in value] if isinstance(value, list) else relaxed(value)
         else:
             out[name] = value
-    return out
+    return {**out, "allOf": every} if every else out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from palmette.core.engine import BitMask, Tokenizer
 from palmette.core.scores import unpacked
-from palmette.tokens.structure.schema.stream import KEY_TEXT, NUMBER, STRING, Frame, Text
+from palmette.tokens.structure.schema.stream import KEY_TEXT, NUMBER, STRING, Frame, Text, rest_of_character
 
 __all__ = ["Plan", "Planner", "Position", "Vocabulary"]
 
@@ -61,6 +61,9 @@ class Vocabulary:
         by_bytes: dict[bytes, int] = {}
         for t, p in pieces:
             by_bytes.setdefault(p, t)
+        self.single = {piece[0]: t for piece, t in by_bytes.items() if len(piece) == 1}
+        cut = [(len(rest_of_character(p)), t) for t, p in pieces if p[-1] >= 0x80]
+        self.cut = np.array([t for missing, t in sorted(cut, reverse=True) if missing], np.int64)
         leads = ([], [b","], [b'"'], [b'"', b","], [b"]"], [b"}"], [b"]", b","], [b"}", b","])
         self.leads = [tuple(by_bytes[p] for p in lead) for lead in leads if all(p in by_bytes for p in lead)]
         self.short = np.array([by_bytes[p] for p in _SHORT if p in by_bytes], np.int64)

@@ -30,6 +30,7 @@ __all__ = [
     "Text",
     "ended",
     "feed",
+    "rest_of_character",
 ]
 
 # What comes next. FIRST_* also take the closing bracket; *_ESCAPE follow a backslash.
@@ -147,6 +148,23 @@ def ended(text: Text, rules: Rules) -> bool:
         closed = _scalar(text, rules)
         return closed is not None and closed.mode == DONE
     return text.mode == DONE
+
+
+def rest_of_character(raw: bytes) -> bytes:
+    """Bytes that complete the character that a text was cut in.
+
+    >>> rest_of_character("aé".encode()[:-1])
+    b'\\x80'
+    """
+    for back in range(1, min(4, len(raw) + 1)):
+        lead = raw[-back]
+        if lead >= 0xC0:
+            missing = (1 if lead < 0xE0 else 2 if lead < 0xF0 else 3) - (back - 1)
+            first = {0xE0: b"\xa0", 0xF0: b"\x90"}.get(lead, b"\x80") if back == 1 else b"\x80"
+            return (first + b"\x80\x80")[: max(0, missing)]
+        if lead < 0x80:
+            break
+    return b""
 
 
 def _plausible(text: Text) -> bool:

@@ -28,6 +28,7 @@ __all__ = ["NONE", "Witnesses", "spelled"]
 
 NONE = object()  # no value was found
 FUEL = 3_000  # places one question may visit
+PARTS = 4_000  # items or members that are added to one value at most
 _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "null": (None,),
     "boolean": (True, False),
@@ -134,8 +135,12 @@ class Witnesses:
         view, added = case.view, []
         if not isinstance(view, canonical.ArrayView):
             return []
+        if int(view.min_items or 0) - len(held) > PARTS:
+            return None
         for one, least in case.wanted_at_least:
             have = sum(one.accepts(value) for value in held)
+            if least - have > PARTS:
+                return None
             for _ in range(max(0, least - have)):
                 value = self._wanted(case, one, [*held, *added])
                 if value is NONE:
@@ -143,7 +148,7 @@ class Witnesses:
                 added.append(value)
         while len(held) + len(added) < int(view.min_items or 0):
             value = self._item(case, [*held, *added])
-            if value is NONE or len(added) > 4_000:
+            if value is NONE:
                 return None
             added.append(value)
         return added
@@ -206,6 +211,8 @@ class Witnesses:
                 return None
             added[name] = value
         short = int(view.min_properties or 0) - len(held) - len(added)
+        if short > PARTS:
+            return None
         for name in self._spare(view) if short > 0 else ():
             if short > 0 and name not in held and name not in added:
                 value = self._member(case, name)
@@ -276,13 +283,13 @@ def _numbers(view: canonical.IntegerView | canonical.NumberView) -> Iterable[Any
         if bound is not None and isfinite(bound):
             whole = ceil(bound)
             found += [whole, whole + 1, whole - 1, float(bound)]
-            found += [ceil(bound / step) * step for step in steps]
-            found += [(ceil(bound / step) - 1) * step for step in steps]
+            turns = [(bound / step, step) for step in steps]
+            found += [(ceil(n) + k) * step for n, step in turns if isfinite(n) for k in (0, -1)]
     if low is not None and high is not None and isfinite(low) and isfinite(high):
         found.append((float(low) + float(high)) / 2)
     found += [0.5, *steps]
-    plain = (int(v) if v == int(v) and abs(v) < 1e15 else float(v) for v in found if isfinite(v))
-    return sorted(dict.fromkeys(plain), key=lambda value: len(spelled(value)))
+    plain = (int(v) if isfinite(v) and v == int(v) and abs(v) < 1e15 else float(v) for v in found)
+    return sorted(dict.fromkeys(v for v in plain if isfinite(v)), key=lambda value: len(spelled(value)))
 
 
 @lru_cache(maxsize=4096)
