@@ -31,7 +31,8 @@ from palmette.tokens.structure.schema.stream import (
     Text,
     rest_of_character,
 )
-from palmette.tokens.structure.schema.witness import NONE, Witnesses, spelled
+from palmette.tokens.structure.schema.values import spelled
+from palmette.tokens.structure.schema.witness import NONE, Witnesses
 
 __all__ = ["Closings"]
 
@@ -92,7 +93,7 @@ class Closings:
             if above is None:
                 yield said + text
             else:
-                yield from islice(self._outwards(said + text, _with(above, value), opened, level - 1), 2)
+                yield from islice(self._outwards(said + text, _longer(above, value), opened, level - 1), 2)
 
     def _ends(self, frame: Frame, cases: Sequence[Case]) -> Iterator[tuple[str, Any]]:
         """How a container may be closed: the text, and its value."""
@@ -200,9 +201,12 @@ def _fits(case: Case, frame: Frame) -> bool:
 
 
 def _with(frame: Frame | None, value: Any) -> Frame | None:
+    """What a prefix stands in once a value has closed there; None for the document itself."""
+    return None if frame is None else _longer(frame, value)
+
+
+def _longer(frame: Frame, value: Any) -> Frame:
     """The container with one more member."""
-    if frame is None:
-        return None
     keys = frame.keys if frame.key is None else frame.keys | {frame.key}
     return replace(frame, held=(frame.held, frame.key, value), count=frame.count + 1, key=None, keys=keys)
 

@@ -13,7 +13,7 @@ from jsonschema_rs import canonical
 from llguidance import LLMatcher
 
 from palmette.core.engine import Engine, Tokenizer
-from palmette.core.errors import GrammarError, SchemaError, Unsatisfiable
+from palmette.core.errors import GrammarError, SchemaError
 from palmette.tokens.structure.grammar import GrammarConstraint, grammar_constraint
 from palmette.tokens.structure.schema.cases import SchemaRules
 from palmette.tokens.structure.schema.closing import Closings
@@ -101,8 +101,6 @@ def _compile(engine: Engine, source: Source, registry: Mapping[str, Any], spaced
         lowering = Lowering(normal.node, order, source.formats, probe=lambda part: _takes(engine, part))
         carrier = lowering.carrier()
         grammar = _grammar(engine, carrier, spaced)
-    if isinstance(grammar, str) and grammar.startswith("Unsatisfiable"):
-        raise Unsatisfiable("", f"no document can satisfy it: {grammar.partition(': ')[2]}")
     doubtful = isinstance(grammar, str)
     if doubtful:  # any JSON; the validator does the rest
         carrier = Carrier(_types(carrier.schema), carrier.weak | {"*"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from palmette.tokens.structure.schema.witness import spelled
+from palmette.tokens.structure.schema.values import spelled
 
 __all__ = ["longest_part"]
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import lru_cache
-from math import isfinite, lcm
+from math import lcm
 from typing import Any
 
 from jsonschema_rs import CanonicalSchema, canonical
 
+from palmette.tokens.structure.schema.names import listed_names, names_of
 from palmette.tokens.structure.schema.order import Order
 from palmette.tokens.structure.schema.pattern import carried, is_found
+from palmette.tokens.structure.schema.values import plain
+from palmette.tokens.structure.schema.void import without_void
 
 __all__ = ["FORMATS", "Carrier", "Lowering", "Notes"]
 
@@ -76,7 +77,7 @@ class Lowering:
         if self._lowered:
             schema["$defs"] = {self._names[uri]: part for uri, part in self._lowered.items()}
         weak = notes.weak.union(*(n.weak for n in self._notes.values()))
-        return Carrier(schema, frozenset(weak))
+        return Carrier(without_void(schema), frozenset(weak))
 
     def exact(self, node: CanonicalSchema) -> bool:
         """Whether the mask alone enforces this part, everything below it included."""
@@ -149,9 +150,9 @@ class Lowering:
             case canonical.ObjectView() as v:
                 return self._object(v, notes)
             case canonical.ConstView() as v:
-                return {"const": _plain(v.value)}
+                return {"const": plain(v.value)}
             case canonical.EnumView() as v:
-                return {"enum": [_plain(value) for value in v.values]}
+                return {"enum": [plain(value) for value in v.values]}
             case canonical.AnyOfView() as v:
                 return {"anyOf": [self.part(branch, notes) for branch in v.branches]}
             case canonical.OneOfView() as v:
@@ -234,7 +235,7 @@ class Lowering:
     def _bound(self, out: dict[str, Json], name: str, bound: Any, notes: Notes) -> None:
         if bound is None:
             return
-        value = _plain(bound)
+        value = plain(bound)
         if not abs(value) <= _SURE:
             notes.weak.add(name)
         else:
@@ -243,7 +244,7 @@ class Lowering:
     def _numeric(self, out: dict[str, Json], multiples: Sequence[Any], unless: bool, notes: Notes) -> Json:
         if unless:
             notes.weak.add("not")
-        steps = [_plain(m) for m in multiples]
+        steps = [plain(m) for m in multiples]
         if steps:
             whole = all(isinstance(s, int) for s in steps)
             step = lcm(*steps) if whole else steps[0]
@@ -275,8 +276,8 @@ class Lowering:
     def _contains(self, v: canonical.ArrayView, out: dict[str, Json], notes: Notes) -> Json:
         """Short arrays: one of the places holds what must be contained. Longer ones are left to the validator."""
         one = v.contains[0]
-        plain = len(v.contains) == 1 and one.min_contains in (None, 1) and one.max_contains is None
-        if not plain or v.prefix_items or v.max_items is None or v.max_items > _EXPANDED or self.probe is not None:
+        single = len(v.contains) == 1 and one.min_contains in (None, 1) and one.max_contains is None
+        if not single or v.prefix_items or v.max_items is None or v.max_items > _EXPANDED or self.probe is not None:
             notes.weak.add("contains")
             return out
         items = {} if v.items is None else self.part(v.items, notes)
@@ -298,7 +299,7 @@ class Lowering:
     def _object(self, v: canonical.ObjectView, notes: Notes) -> Json:
         if v.violations:
             notes.weak.add("not")
-        only = _listed(v.property_names)
+        only = listed_names(v.property_names)
         if only is not None:
             return self._sized(v, self._named(v, only, notes), notes)
         rest: Json = {} if v.additional_properties is None else self.part(v.additional_properties, notes)
@@ -351,11 +352,11 @@ class Lowering:
         self, v: canonical.ObjectView, declared: dict[str, Json], kept: dict[str, Json], rest: Json, notes: Notes
     ) -> tuple[dict[str, Json], Json]:
         """`propertyNames` as listed names and patterns, where that is what it says; `declared` follows it."""
-        said = _named_as(v.property_names)
+        said = names_of(v.property_names)
         patterns = {} if said is None else {p: kept.get(p, rest) for p, _ in said.patterns}
-        plain = not patterns or set(patterns) == set(kept) or (not kept and (not declared or rest == {}))
-        trial = {"type": "object", "patternProperties": dict.fromkeys(patterns, {})}
-        if said is None or not set(kept) <= set(patterns) or not plain or not self._takes(trial):
+        simple = not patterns or set(patterns) == set(kept) or (not kept and (not declared or rest == {}))
+        trial = {"type": "object", "patternProperties": {p: {} for p in patterns}}
+        if said is None or not set(kept) <= set(patterns) or not simple or not self._takes(trial):
             notes.weak.add("propertyNames")
             return kept, rest
         if not said.exact:
@@ -389,78 +390,7 @@ class Lowering:
         return out
 
 
-def _listed(names: CanonicalSchema | None) -> list[str] | None:
-    """The names of a finite `propertyNames`."""
-    if names is None:
-        return None
-    view = names.view()
-    if isinstance(view, canonical.ConstView):
-        return [view.value] if isinstance(view.value, str) else []
-    if isinstance(view, canonical.EnumView):
-        return [name for name in view.values if isinstance(name, str)]
-    return None
-
-
-@dataclass(frozen=True)
-class _Names:
-    """Names by list and by pattern; `exact` if the patterns say no more than the schema does."""
-
-    listed: tuple[str, ...] = ()
-    patterns: tuple[tuple[str, str], ...] = ()  # as the engine writes it, as the schema does
-    exact: bool = True
-
-
-def _named_as(names: CanonicalSchema | None) -> _Names | None:
-    """The names of a `propertyNames` that is a union of names and patterns; None of any other."""
-    listed = _listed(names)
-    if names is None or listed is not None:
-        return _Names(tuple(listed or ()))
-    view = names.view()
-    if isinstance(view, canonical.AnyOfView):
-        parts = [_named_as(branch) for branch in view.branches]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        return _Names(
-            tuple(name for part in known for name in part.listed),
-            tuple(pattern for part in known for pattern in part.patterns),
-            all(part.exact for part in known),
-        )
-    if not isinstance(view, canonical.StringView) or view.excluded or view.excluded_patterns or view.excluded_formats:
-        return None
-    sized = view.min_length is not None or view.max_length is not None
-    if len(view.patterns) == 1 and not sized:
-        said = carried(view.patterns[0])
-        return None if said is None else _Names((), ((said[0], view.patterns[0]),), said[1])
-    if not view.patterns and sized:
-        most = "" if view.max_length is None else min(int(view.max_length), 5_000)
-        counted = rf"^[\s\S]{{{min(int(view.min_length or 0), 5_000)},{most}}}$"
-        return _Names((), ((counted, counted),))
-    return None
-
-
 def _either(a: Json, b: Json) -> Json:
     if a is False:
         return b
     return {} if {} in (a, b) else {"anyOf": [a, b]}
-
-
-@lru_cache(maxsize=1024)
-def _number(value: Any) -> int | float:
-    whole = int(value) if isinstance(value, Decimal) and isfinite(value) and value == int(value) else None
-    if whole is not None:
-        return whole
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def _plain(value: Any) -> Json:
-    """A value without decimals: what JSON text is made of."""
-    if isinstance(value, Decimal):
-        return _number(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
-        return int(value)
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return value

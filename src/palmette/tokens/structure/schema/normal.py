@@ -6,7 +6,6 @@ that it cannot model is relaxed first, keyword by keyword, which only ever admit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 

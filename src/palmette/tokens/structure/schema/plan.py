@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from palmette.core.engine import BitMask, Tokenizer
 from palmette.core.scores import unpacked
+from palmette.tokens.structure.schema.masks import packed
 from palmette.tokens.structure.schema.stream import KEY_TEXT, NUMBER, STRING, Frame, Text, rest_of_character
 
 __all__ = ["Plan", "Planner", "Position", "Vocabulary"]
@@ -64,15 +65,12 @@ class Vocabulary:
         self.single = {piece[0]: t for piece, t in by_bytes.items() if len(piece) == 1}
         cut = [(len(rest_of_character(p)), t) for t, p in pieces if p[-1] >= 0x80]
         self.cut = np.array([t for missing, t in sorted(cut, reverse=True) if missing], np.int64)
-        leads = ([], [b","], [b'"'], [b'"', b","], [b"]"], [b"}"], [b"]", b","], [b"}", b","])
+        leads: tuple[list[bytes], ...] = ([], [b","], [b'"'], [b'"', b","], [b"]"], [b"}"], [b"]", b","], [b"}", b","])
         self.leads = [tuple(by_bytes[p] for p in lead) for lead in leads if all(p in by_bytes for p in lead)]
         self.short = np.array([by_bytes[p] for p in _SHORT if p in by_bytes], np.int64)
 
     def _bits(self, tokens: Iterable[int]) -> BitMask:
-        words = np.zeros((self.size + 31) // 32, np.uint32)
-        ids = np.fromiter(tokens, np.int64)
-        np.bitwise_or.at(words, ids >> 5, (np.uint32(1) << (ids & 31).astype(np.uint32)))
-        return words
+        return packed(tokens, (self.size + 31) // 32)
 
 
 class Planner:
@@ -141,9 +139,7 @@ class Planner:
             exact, frame = exact and same, frame.above
         return tuple(parts), exact
 
-    def _moves(
-        self, state: Any, words: BitMask, before: BitMask | None
-    ) -> tuple[list[tuple[float, int]], bool]:
+    def _moves(self, state: Any, words: BitMask, before: BitMask | None) -> tuple[list[tuple[float, int]], bool]:
         """Tokens worth trying, each with what is held against it; and whether these are all."""
         bits = unpacked(words, self.vocabulary.size)
         count = int(np.bitwise_count(words).sum())

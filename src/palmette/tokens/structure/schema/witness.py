@@ -23,8 +23,9 @@ from palmette.tokens.structure.bytewise import BYTES
 from palmette.tokens.structure.grammar import grammar_constraint
 from palmette.tokens.structure.schema.cases import Case, Place, SchemaRules
 from palmette.tokens.structure.schema.lower import Notes
+from palmette.tokens.structure.schema.values import spelled
 
-__all__ = ["NONE", "Witnesses", "spelled"]
+__all__ = ["NONE", "Witnesses"]
 
 NONE = object()  # no value was found
 FUEL = 3_000  # places one question may visit
@@ -60,15 +61,6 @@ _FORMATS: Mapping[str, str] = {
     "regex": "a",
     "uri-template": "a",
 }
-
-
-def spelled(value: Any) -> str:
-    """The compact text of a value, as the mask spells it.
-
-    >>> spelled({"a": [1, "é"]})
-    '{"a":[1,"é"]}'
-    """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class Witnesses:
@@ -132,7 +124,7 @@ class Witnesses:
 
     def items(self, case: Case, held: list[Any]) -> list[Any] | None:
         """Items that complete an array that holds some already; None where none were found."""
-        view, added = case.view, []
+        view, added = case.view, list[Any]()
         if not isinstance(view, canonical.ArrayView):
             return []
         if int(view.min_items or 0) - len(held) > PARTS:
@@ -199,7 +191,7 @@ class Witnesses:
             yield from range(count)
 
     def members(self, case: Case, held: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Members that complete an object that holds some already, in the schema's order; None where none were found."""
+        """Members that complete an object that holds some already, in the schema's order; None if there are none."""
         view = case.view
         if not isinstance(view, canonical.ObjectView):
             return {}
@@ -283,7 +275,7 @@ def _numbers(view: canonical.IntegerView | canonical.NumberView) -> Iterable[Any
         if bound is not None and isfinite(bound):
             whole = ceil(bound)
             found += [whole, whole + 1, whole - 1, float(bound)]
-            turns = [(bound / step, step) for step in steps]
+            turns = [(float(bound) / float(step), step) for step in steps]
             found += [(ceil(n) + k) * step for n, step in turns if isfinite(n) for k in (0, -1)]
     if low is not None and high is not None and isfinite(low) and isfinite(high):
         found.append((float(low) + float(high)) / 2)
@@ -299,8 +291,7 @@ def _shortest(part: str, most: int = 1_500) -> Any:
     States that allow the same bytes after as many bytes are searched once.
     """
     try:
-        overrides = {"whitespace_flexible": False}
-        grammar = LLMatcher.grammar_from_json_schema(part, overrides=overrides)
+        grammar = LLMatcher.grammar_from_json_schema(part, overrides={"whitespace_flexible": False})
         rule = grammar_constraint(BYTES, grammar, "part")
     except (GrammarError, ValueError):
         return NONE
