@@ -20,7 +20,6 @@ from typing import Any
 import palmette
 from palmette.core.engine import Engine
 from palmette.core.errors import PalmetteError, Unsatisfiable
-from palmette.tokens.structure.schema import schema_constraint
 
 FOLDERS = {
     "draft4": "draft4",
@@ -96,7 +95,7 @@ def here(engine: Engine, schema: Any, draft: str, registry: dict[str, Any]) -> A
     """Palmette's own acceptance."""
     try:
         said = isinstance(schema, dict) and "$schema" in schema
-        return schema_constraint(engine, schema, dialect=None if said else draft, registry=registry).accepts_text
+        return palmette.constraint(schema, dialect=None if said else draft, registry=registry).accepts
     except Unsatisfiable:
         return lambda text: False  # refused before the first token: right if every instance is invalid
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         stochastic_beam,
         topk,
     )
-    from palmette.tokens.structure.as_views import grammar, one_of, regex
+    from palmette.tokens.structure.as_views import constraint, grammar, one_of, regex
     from palmette.tokens.structure.exact import exact, smc
     from palmette.tokens.trace.values import Trace
     from palmette.tokens.views import (
@@ -84,7 +84,7 @@ _HOMES = {
         "arithmetic beam beam_sample best_of contrastive diverse_beam greedy mbr nucleus prompt_lookup sample "
         "speculative stochastic_beam topk"
     ),
-    "palmette.tokens.structure.as_views": "grammar one_of regex",
+    "palmette.tokens.structure.as_views": "constraint grammar one_of regex",
     "palmette.tokens.structure.exact": "exact smc",
     "palmette.tokens.trace.values": "Trace",
     "palmette.tokens.views": (
@@ -118,6 +118,7 @@ __all__ = [
     "best_of",
     "choice",
     "constrain",
+    "constraint",
     "contrastive",
     "decode",
     "detect_watermark",

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.engine import BitMask
+from palmette.core.masks import has, ids_of, packed, put
 from palmette.tokens.structure.schema.compiled import Compiled
 from palmette.tokens.structure.schema.endings import Endings, SchemaState
-from palmette.tokens.structure.schema.masks import has, ids_of, packed, put
 from palmette.tokens.structure.schema.stream import KEY_TEXT, STRING
 
 __all__ = ["Budget"]
@@ -71,7 +71,7 @@ class Budget:
 
     def _affordable(self, s: SchemaState, words: BitMask, plan: tuple[int, ...], left: int) -> BitMask:
         """The tokens that leave a plan short enough: one by one, the end of the text and plan[0] without looking."""
-        out = words & packed([*self._eos], words.size)
+        out = words & packed(self._eos, self._vocabulary.size)
         if plan:
             put(out, plan[0])
         if left <= len(plan) and (not plan or left <= 1):
@@ -110,7 +110,7 @@ class Budget:
             return np.zeros_like(words)
         dearest = next((token for token in vocabulary.cut.tolist() if has(words, token)), None)
         if dearest is not None and not self._fits(s, dearest, left):
-            return words & ~packed(vocabulary.cut, words.size)
+            return words & ~packed(vocabulary.cut, vocabulary.size)
         return words
 
     def _fits(self, s: SchemaState, token: int, left: int) -> bool:

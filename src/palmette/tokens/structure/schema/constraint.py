@@ -15,10 +15,10 @@ import numpy as np
 
 from palmette.core.engine import BitMask, Engine
 from palmette.core.errors import BadParameter, BudgetTooSmall, SchemaError, Unsatisfiable
+from palmette.core.masks import drop, has, ids_of, packed, put
 from palmette.tokens.structure.schema.budget import FIRST, Budget
 from palmette.tokens.structure.schema.compiled import Compiled, compile_schema
 from palmette.tokens.structure.schema.endings import Endings, SchemaState
-from palmette.tokens.structure.schema.masks import drop, has, ids_of, packed, put
 from palmette.tokens.structure.schema.report import Report, report
 from palmette.tokens.structure.schema.stream import (
     EMPTY,
@@ -178,7 +178,7 @@ class SchemaConstraint:
         """The tokens of a mask that are looked at one by one: common ones (ids are those of merges) and structure."""
         ids = ids_of(words)
         vocabulary = self.compiled.vocabulary
-        kept = packed(np.concatenate([ids[:NARROW], vocabulary.structure, vocabulary.short]), words.size)
+        kept = packed(np.concatenate([ids[:NARROW], vocabulary.structure, vocabulary.short]), vocabulary.size)
         return words & kept
 
     def _suspects(self, text: Text, words: BitMask) -> BitMask | None:

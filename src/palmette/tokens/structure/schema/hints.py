@@ -16,7 +16,7 @@ def longest_part(carrier: Mapping[str, Any]) -> int:
     """The bytes of the largest among the smallest values of a carrier's parts: how far one choice can lead.
 
     >>> longest_part({"type": "object", "properties": {"ab": {"type": "boolean"}}, "required": ["ab"]})
-    13
+    12
     """
     definitions = carrier.get("$defs", {})
     known = dict.fromkeys(definitions, _FAR)

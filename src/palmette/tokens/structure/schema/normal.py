@@ -52,10 +52,10 @@ def normalise(source: Source) -> Normal:
     >>> from palmette.tokens.structure.schema.source import read_schema
     >>> normalise(read_schema({"allOf": [{"minimum": 2}, {"type": "integer"}]})).node.to_json_schema()["minimum"]
     2
-    >>> normalise(read_schema({"type": "string", "enum": [1]}))
+    >>> normalise(read_schema({"type": "string", "enum": [1]}))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    palmette.core.errors.Unsatisfiable: schema at /: no document can satisfy it: enum and type contradict each other
+    palmette.core.errors.Unsatisfiable: schema at /: no document can satisfy it: ...
     """
     dropped: set[str] = set()
     schema: Any = source.schema

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.engine import BitMask, Tokenizer
+from palmette.core.masks import packed
 from palmette.core.scores import unpacked
-from palmette.tokens.structure.schema.masks import packed
 from palmette.tokens.structure.schema.stream import KEY_TEXT, NUMBER, STRING, Frame, Text, rest_of_character
 
 __all__ = ["Plan", "Planner", "Position", "Vocabulary"]
@@ -70,7 +70,7 @@ class Vocabulary:
         self.short = np.array([by_bytes[p] for p in _SHORT if p in by_bytes], np.int64)
 
     def _bits(self, tokens: Iterable[int]) -> BitMask:
-        return packed(tokens, (self.size + 31) // 32)
+        return packed(tokens, self.size)
 
 
 class Planner:

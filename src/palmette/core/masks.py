@@ -12,14 +12,14 @@ from palmette.core.engine import BitMask
 __all__ = ["drop", "has", "ids_of", "packed", "put"]
 
 
-def packed(ids: Iterable[int] | NDArray[np.int64], words: int) -> BitMask:
-    """A mask of `words` words with the bits of some tokens set.
+def packed(ids: Iterable[int] | NDArray[np.integer], size: int) -> BitMask:
+    """A mask over a vocabulary of `size` tokens with the bits of some tokens set: uint32[ceil(size / 32)].
 
-    >>> packed([0, 33], 2).tolist()
+    >>> packed([0, 33], 40).tolist()
     [1, 2]
     """
-    places = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
-    out = np.zeros(words, np.uint32)
+    places = ids.astype(np.int64) if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
+    out = np.zeros((size + 31) // 32, np.uint32)
     np.bitwise_or.at(out, places >> 5, np.uint32(1) << (places & 31).astype(np.uint32))
     return out
 
@@ -27,7 +27,7 @@ def packed(ids: Iterable[int] | NDArray[np.int64], words: int) -> BitMask:
 def ids_of(words: BitMask) -> NDArray[np.int64]:
     """The tokens of a mask, ascending.
 
-    >>> ids_of(packed([33, 0], 2)).tolist()
+    >>> ids_of(packed([33, 0], 40)).tolist()
     [0, 33]
     """
     return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
