@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from palmette.core.errors import BadParameter, ConstraintError
 
-__all__ = ["schema_of", "value_of"]
+__all__ = ["parts_of", "schema_of", "value_of"]
 
 Json = dict[str, Any]
 
@@ -253,6 +253,26 @@ def value_of(kind: Any, value: Any, path: str = "") -> Any:
     if (origin or kind) in (list, Sequence, set, frozenset, tuple, dict, Mapping):
         return _collect(kind, origin or kind, inner, value, path)
     return _scalar(kind, value, path)
+
+
+def parts_of(kind: Any, value: Any) -> Any:
+    """The types of a value's parts: a list for an array, a dict for an object; None where the type does not say.
+
+    >>> parts_of(dict[str, int], {"a": 1})
+    {'a': <class 'int'>}
+    """
+    if get_origin(kind) is typing.Annotated:
+        return parts_of(get_args(kind)[0], value)
+    base, inner = get_origin(kind) or kind, get_args(kind)
+    if isinstance(value, dict) and not isinstance(kind, (dict, bool)):
+        kinds = {f.name: f.kind for f in _fields(kind)}
+        if kinds:
+            return {name: kinds.get(name, Any) for name in value}
+        return dict.fromkeys(value, inner[1]) if base in (dict, Mapping) and inner else None
+    if isinstance(value, list) and inner and base in (list, Sequence, set, frozenset, tuple):
+        fixed = base is tuple and not (len(inner) == 2 and inner[1] is Ellipsis)
+        return [*inner[: len(value)]] if fixed else [inner[0]] * len(value)
+    return None
 
 
 def _scalar(kind: Any, value: Any, path: str) -> Any:
