@@ -24,6 +24,7 @@ __all__ = ["parts_of", "schema_of", "value_of"]
 
 Json = dict[str, Any]
 
+YEAR = "([1-9]|0[1-9]|00[1-9]|000[1-9])"  # Python knows no year 0, and no leap second
 PLAIN: Mapping[Any, Json] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
@@ -32,16 +33,16 @@ PLAIN: Mapping[Any, Json] = {
     type(None): {"type": "null"},
     Any: {},
     object: {},
-    datetime.date: {"type": "string", "format": "date"},
-    datetime.time: {"type": "string", "format": "time"},
-    datetime.datetime: {"type": "string", "format": "date-time"},
+    datetime.date: {"type": "string", "format": "date", "pattern": f"^{YEAR}"},
+    datetime.time: {"type": "string", "format": "time", "pattern": "^..:..:[0-5]"},
+    datetime.datetime: {"type": "string", "format": "date-time", "pattern": f"^{YEAR}......T..:..:[0-5]"},
     uuid.UUID: {"type": "string", "format": "uuid"},
     decimal.Decimal: {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
 }
 READ: Mapping[Any, Callable[[Any], Any]] = {
     datetime.date: datetime.date.fromisoformat,
-    datetime.time: datetime.time.fromisoformat,
-    datetime.datetime: datetime.datetime.fromisoformat,
+    datetime.time: lambda text: datetime.time.fromisoformat(text.upper()),
+    datetime.datetime: lambda text: datetime.datetime.fromisoformat(text.upper()),
     uuid.UUID: uuid.UUID,
     decimal.Decimal: decimal.Decimal,
 }

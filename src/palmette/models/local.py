@@ -116,12 +116,10 @@ class LocalModel:
         for piece in self.stream(prompt, **options):
             reader.push(piece)
             text = spelled(reader.value)
-            if text != shown and reader.value is not None:
+            if text != shown and reader.value is not None and not reader.complete:
                 shown = text
-                yield typed_partial(output, json.loads(text), reader.complete)
-        whole = reader.close()
-        if not reader.complete or shown is None or spelled(whole) != shown:
-            yield typed_partial(output, whole, True)
+                yield typed_partial(output, json.loads(text))
+        yield typed_partial(output, reader.close(), whole=True)
 
 
 def model(

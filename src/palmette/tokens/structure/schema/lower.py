@@ -20,9 +20,10 @@ from palmette.tokens.structure.schema.pattern import carried, is_found
 from palmette.tokens.structure.schema.values import plain
 from palmette.tokens.structure.schema.void import without_void
 
-__all__ = ["FORMATS", "Carrier", "Lowering", "Notes"]
+__all__ = ["EXACT_FORMATS", "FORMATS", "Carrier", "Lowering", "Notes"]
 
 FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+EXACT_FORMATS = ("ipv4", "uuid")  # of the others the engine's grammar says a little more, such as 29 February
 _EXPANDED = 6  # arrays up to this length have `contains` written out
 _MERGED = 300  # recursive conjunctions that are merged into definitions of their own
 _SURE = 2**53  # larger bounds are left to the validator
@@ -204,7 +205,7 @@ class Lowering:
             notes.weak.add("pattern")
         if self.formats:
             known = [f for f in v.formats if f in FORMATS]
-            if len(known) < len(v.formats) or len(known) > 1:
+            if len(known) < len(v.formats) or len(known) > 1 or known[0] not in EXACT_FORMATS:
                 notes.weak.add("format")
             if known:
                 out["format"] = known[0]

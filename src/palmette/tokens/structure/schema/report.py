@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from palmette.tokens.structure.schema.lower import FORMATS
+from palmette.tokens.structure.schema.lower import EXACT_FORMATS
 from palmette.tokens.structure.schema.source import Source, pointer
 
 __all__ = ["Enforced", "Report", "report"]
@@ -85,7 +85,7 @@ def report(source: Source, weak: frozenset[str]) -> Report:
 
 def _enforced(name: str, value: Any, source: Source, weak: frozenset[str]) -> Enforced:
     if name == "format" and source.formats:
-        return "validator" if value not in FORMATS or "format" in weak else "mask"
+        return "validator" if value not in EXACT_FORMATS or "format" in weak else "mask"
     if name not in _ASSERTED:
         return "annotation"
     return "validator" if weak.intersection(("*", name, *_BECOMES.get(name, ()))) else "mask"
