@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from palmette.tokens.structure.as_views import constraint, grammar, one_of, regex
     from palmette.tokens.structure.exact import exact, smc
+    from palmette.tokens.structure.remote import answered, remote
     from palmette.tokens.trace.values import Trace
     from palmette.tokens.views import (
         allow,
@@ -86,6 +87,7 @@ _HOMES = {
     ),
     "palmette.tokens.structure.as_views": "constraint grammar one_of regex",
     "palmette.tokens.structure.exact": "exact smc",
+    "palmette.tokens.structure.remote": "answered remote",
     "palmette.tokens.trace.values": "Trace",
     "palmette.tokens.views": (
         "allow ban constrain detect_watermark dola dry dynamic_temperature epsilon eta guide logit_bias min_length "
@@ -111,6 +113,7 @@ __all__ = [
     "Step",
     "Trace",
     "allow",
+    "answered",
     "arithmetic",
     "ban",
     "beam",
@@ -151,6 +154,7 @@ __all__ = [
     "program",
     "prompt_lookup",
     "regex",
+    "remote",
     "repetition_penalty",
     "sample",
     "smc",

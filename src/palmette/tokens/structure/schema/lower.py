@@ -205,7 +205,7 @@ class Lowering:
             notes.weak.add("pattern")
         if self.formats:
             known = [f for f in v.formats if f in FORMATS]
-            if len(known) < len(v.formats) or len(known) > 1 or known[0] not in EXACT_FORMATS:
+            if list(v.formats) != known or len(known) > 1 or not set(known) <= set(EXACT_FORMATS):
                 notes.weak.add("format")
             if known:
                 out["format"] = known[0]
