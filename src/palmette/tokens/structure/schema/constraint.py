@@ -28,6 +28,7 @@ from palmette.tokens.structure.schema.stream import (
     KEY_TEXT,
     NUMBER,
     STRING,
+    STRING_ESCAPE,
     VALUE,
     Text,
     ended,
@@ -36,6 +37,7 @@ from palmette.tokens.structure.schema.stream import (
 
 __all__ = ["SchemaConstraint", "SchemaState", "schema_constraint"]
 
+_QUOTED = (STRING, STRING_ESCAPE, KEY_TEXT, KEY_ESCAPE)  # only a quotation mark ends what is open here
 ALIVE = 60  # states a search looks at before it gives a token up
 SEARCHED = 48  # tokens of one mask that are searched for; further ones need an earlier plan
 NARROW = 64  # tokens tried inside a string that the mask does not enforce alone
@@ -186,7 +188,7 @@ class SchemaConstraint:
         vocabulary = self.compiled.vocabulary
         some: BitMask | None = None
         if self._rules.inexact:
-            some = words & vocabulary.closers
+            some = words & (vocabulary.quotes if text.mode in _QUOTED else vocabulary.closers)
         elif text.frame is not None and text.frame.keys:
             key = text.mode in (KEY, KEY_TEXT, KEY_ESCAPE)
             some = words & (vocabulary.quotes if key else vocabulary.quoted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import lcm
 from typing import Any
 
@@ -26,6 +27,7 @@ FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4",
 EXACT_FORMATS = ("ipv4", "uuid")  # of the others the engine's grammar says a little more, such as 29 February
 _EXPANDED = 6  # arrays up to this length have `contains` written out
 _MERGED = 300  # recursive conjunctions that are merged into definitions of their own
+_BRANCHES = 24  # of a oneOf whose pairs are compared
 _SURE = 2**53  # larger bounds are left to the validator
 
 Json = Any
@@ -157,7 +159,8 @@ class Lowering:
             case canonical.AnyOfView() as v:
                 return {"anyOf": [self.part(branch, notes) for branch in v.branches]}
             case canonical.OneOfView() as v:
-                notes.weak.add("oneOf")
+                if not self._disjoint(v.branches):
+                    notes.weak.add("oneOf")
                 return {"anyOf": [self.part(branch, notes) for branch in v.branches]}
             case canonical.AllOfView() as v:
                 return self._all(node, v.branches, notes)
@@ -169,6 +172,13 @@ class Lowering:
             case _:
                 notes.weak.add("*")
                 return {}
+
+    def _disjoint(self, branches: Sequence[CanonicalSchema]) -> bool:
+        """Whether no value satisfies two of them, as far as their canonical forms tell."""
+        if len(branches) > _BRANCHES:
+            return False
+        both = (self.merged(pair) for pair in combinations(branches, 2))
+        return all(part is not None and isinstance(part.view(), canonical.FalseView) for part in both)
 
     def _takes(self, schema: Json) -> bool:
         return self.probe is None or self.probe(schema)
