@@ -13,7 +13,8 @@ from palmette.core.types import schema_of, value_of
 from palmette.tokens.structure.remote.dialects import DIALECTS, Dialect
 from palmette.tokens.structure.remote.gbnf import gbnf
 from palmette.tokens.structure.remote.trim import Trimming, followed, is_map
-from palmette.tokens.structure.schema.lower import Carrier, Lowering
+from palmette.tokens.structure.schema.carrier import Carrier
+from palmette.tokens.structure.schema.lower import Lowering
 from palmette.tokens.structure.schema.normal import normalise
 from palmette.tokens.structure.schema.order import Order
 from palmette.tokens.structure.schema.source import Source, pointer, read_schema

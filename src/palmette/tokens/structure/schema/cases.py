@@ -7,6 +7,7 @@ are not looked at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -186,6 +187,8 @@ class SchemaRules:
         self._places_of: dict[CanonicalSchema, Place] = {}
         self.root = self.place(lowering.root)
         self.inexact = inexact
+        self.trust: Callable[[Case], int] = lambda case: 0
+        self.most_trust = 0
 
     def place(self, node: CanonicalSchema) -> Place:
         """The place of a canonical schema; one for each."""
@@ -198,19 +201,26 @@ class SchemaRules:
         """A place for any value."""
         return self.place(canonicalize(True))
 
-    def opened(self, frame: Frame | None, kind: int) -> tuple[Case, ...] | None:
-        """The cases of a container that opens inside `frame`."""
+    def opened(self, frame: Frame | None, kind: int) -> tuple[tuple[Case, ...] | None, int]:
+        """The cases of a container that opens inside `frame`, and how far the mask is trusted in it."""
         if not self.inexact:
-            return None
+            return None, 0
+        trust = self.most_trust if frame is None else frame.trust
+        if trust and frame is not None and frame.cases is None:
+            return None, trust  # inside what the mask enforces
         places = [self.root] if frame is None else self._places(frame)
-        if places is None or all(place.exact for place in places):
-            return None
+        if places is None:
+            return None, 0
+        if all(place.exact for place in places):
+            return None, trust
         out: list[Case] = []
         for place in places:
             if place.cases is None:
-                return None
+                return None, 0
             out += [case for case in place.cases if case.opens(kind)]
-        return tuple(out) if len(out) <= _MOST else None
+        if len(out) > _MOST:
+            return None, 0
+        return tuple(out), min(trust, self.trust(out[0])) if trust and len(out) == 1 else 0
 
     def member(self, frame: Frame, value: Any) -> tuple[bool, tuple[Case, ...] | None]:
         """Whether `value` may close as the next member of `frame`, and the cases it leaves."""

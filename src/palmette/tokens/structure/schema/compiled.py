@@ -15,14 +15,17 @@ from llguidance import LLMatcher
 from palmette.core.engine import Engine, Tokenizer
 from palmette.core.errors import GrammarError, SchemaError
 from palmette.tokens.structure.grammar import GrammarConstraint, grammar_constraint
+from palmette.tokens.structure.schema.carrier import Carrier
 from palmette.tokens.structure.schema.cases import SchemaRules
 from palmette.tokens.structure.schema.closing import Closings
 from palmette.tokens.structure.schema.hints import longest_part
-from palmette.tokens.structure.schema.lower import Carrier, Lowering
+from palmette.tokens.structure.schema.lower import Lowering
 from palmette.tokens.structure.schema.normal import normalise
 from palmette.tokens.structure.schema.order import Order
 from palmette.tokens.structure.schema.plan import Vocabulary
 from palmette.tokens.structure.schema.source import Source, read_schema
+from palmette.tokens.structure.schema.suspects import Suspects
+from palmette.tokens.structure.schema.trust import DEEP, Trust
 
 __all__ = ["Compiled", "compile_schema"]
 
@@ -38,6 +41,7 @@ class Compiled:
     grammar: GrammarConstraint
     rules: SchemaRules
     closings: Closings
+    suspects: Suspects
     vocabulary: Vocabulary
     sure: bool  # known to have a document
 
@@ -109,8 +113,13 @@ def _compile(engine: Engine, source: Source, registry: Mapping[str, Any], spaced
         raise SchemaError("", f"the grammar engine refuses it: {grammar}")
     carrier = Carrier(carrier.schema, carrier.weak | normal.dropped)
     rules = SchemaRules(source, lowering, bool(carrier.weak), doubtful)
+    closings = Closings(rules)
+    trust = Trust(rules, closings.witnesses)
+    rules.trust, rules.most_trust = trust.case, 0 if doubtful else DEEP
     sure = normal.node.satisfiability() == canonical.Satisfiability.YES and not carrier.weak
-    return Compiled(source, carrier, grammar, rules, Closings(rules), vocabulary_of(engine), sure)
+    vocabulary = vocabulary_of(engine)
+    suspects = Suspects(rules, vocabulary, trust)
+    return Compiled(source, carrier, grammar, rules, closings, suspects, vocabulary, sure)
 
 
 def _grammar(engine: Engine, carrier: Carrier, spaced: bool) -> GrammarConstraint | str:

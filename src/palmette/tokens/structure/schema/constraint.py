@@ -23,12 +23,7 @@ from palmette.tokens.structure.schema.report import Report, report
 from palmette.tokens.structure.schema.stream import (
     EMPTY,
     FIRST_VALUE,
-    KEY,
-    KEY_ESCAPE,
-    KEY_TEXT,
-    NUMBER,
     STRING,
-    STRING_ESCAPE,
     VALUE,
     Text,
     ended,
@@ -37,7 +32,6 @@ from palmette.tokens.structure.schema.stream import (
 
 __all__ = ["SchemaConstraint", "SchemaState", "schema_constraint"]
 
-_QUOTED = (STRING, STRING_ESCAPE, KEY_TEXT, KEY_ESCAPE)  # only a quotation mark ends what is open here
 ALIVE = 60  # states a search looks at before it gives a token up
 SEARCHED = 48  # tokens of one mask that are searched for; further ones need an earlier plan
 NARROW = 64  # tokens tried inside a string that the mask does not enforce alone
@@ -158,7 +152,7 @@ class SchemaConstraint:
         narrow = self._narrow(s.text, words)
         if narrow:
             words = self._tried(words)
-        suspects = words if narrow else self._suspects(s.text, words)
+        suspects = words if narrow else self.compiled.suspects.of(s.text, words)
         if suspects is not None and suspects.any():
             self._look_ahead(s, words, suspects)
         if self._budget is not None:
@@ -171,7 +165,7 @@ class SchemaConstraint:
 
     def _narrow(self, text: Text, words: BitMask) -> bool:
         """Whether any token may run into a dead end, not only one that closes a value."""
-        if not self._rules.inexact:
+        if not self._rules.inexact or self.compiled.suspects.sound(text):
             return False
         few = int(np.bitwise_count(words).sum()) <= FEW
         return few or (text.mode in (VALUE, FIRST_VALUE, STRING) and self._rules.narrow(text.frame))
@@ -182,21 +176,6 @@ class SchemaConstraint:
         vocabulary = self.compiled.vocabulary
         kept = packed(np.concatenate([ids[:NARROW], vocabulary.structure, vocabulary.short]), vocabulary.size)
         return words & kept
-
-    def _suspects(self, text: Text, words: BitMask) -> BitMask | None:
-        """The tokens that may close a value wrongly, repeat a key or leave the range of numbers."""
-        vocabulary = self.compiled.vocabulary
-        some: BitMask | None = None
-        if self._rules.inexact:
-            some = words & (vocabulary.quotes if text.mode in _QUOTED else vocabulary.closers)
-        elif text.frame is not None and text.frame.keys:
-            key = text.mode in (KEY, KEY_TEXT, KEY_ESCAPE)
-            some = words & (vocabulary.quotes if key else vocabulary.quoted)
-        if text.mode == NUMBER:
-            odd = b"e" in text.raw or b"E" in text.raw or len(text.raw) > 250
-            risky = words if odd else words & vocabulary.exponents
-            some = risky if some is None else some | risky
-        return some
 
     def _look_ahead(self, s: SchemaState, words: BitMask, suspects: BitMask) -> None:
         """Clear the suspects that lead nowhere, as far as the search sees."""
@@ -212,6 +191,9 @@ class SchemaConstraint:
                 continue
             s.after[token] = after
             if not self._rules.inexact:
+                continue
+            if self.compiled.suspects.sound(after.text):
+                alive = True
                 continue
             plan = self._endings.plan(after, ALIVE if searched < SEARCHED else 0)
             searched += plan.tokens is None or after.old != plan.tokens

@@ -8,46 +8,29 @@ cannot say is left out here, never said more narrowly, and its keyword is noted:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
-from math import lcm
 from typing import Any
 
 from jsonschema_rs import CanonicalSchema, canonical
 
+from palmette.tokens.structure.schema.carrier import Carrier, Notes
 from palmette.tokens.structure.schema.names import listed_names, names_of
+from palmette.tokens.structure.schema.numeric import integers, numbers
 from palmette.tokens.structure.schema.order import Order
 from palmette.tokens.structure.schema.pattern import carried, is_found
 from palmette.tokens.structure.schema.values import plain
 from palmette.tokens.structure.schema.void import without_void
 
-__all__ = ["EXACT_FORMATS", "FORMATS", "Carrier", "Lowering", "Notes"]
+__all__ = ["EXACT_FORMATS", "FORMATS", "Lowering"]
 
 FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 EXACT_FORMATS = ("ipv4", "uuid")  # of the others the engine's grammar says a little more, such as 29 February
 _EXPANDED = 6  # arrays up to this length have `contains` written out
 _MERGED = 300  # recursive conjunctions that are merged into definitions of their own
 _BRANCHES = 24  # of a oneOf whose pairs are compared
-_SURE = 2**53  # larger bounds are left to the validator
 
 Json = Any
 Probe = Callable[[Json], bool]
-
-
-@dataclass
-class Notes:
-    """What lowering one part left to the validator, and the definitions it leads to."""
-
-    weak: set[str] = field(default_factory=set)
-    refs: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Carrier:
-    """A schema for the grammar engine, and the keywords it leaves to the validator."""
-
-    schema: dict[str, Json]
-    weak: frozenset[str]
 
 
 class Lowering:
@@ -70,6 +53,7 @@ class Lowering:
         self._names: dict[str, str] = {}
         self._notes: dict[str, Notes] = {}
         self._lowered: dict[str, Json] = {}
+        self._own: dict[CanonicalSchema, frozenset[str]] = {}
 
     def carrier(self) -> Carrier:
         """The whole schema, definitions included."""
@@ -79,24 +63,30 @@ class Lowering:
         schema = dict(out) if isinstance(out, dict) else {"anyOf": [{}] if out else []}
         if self._lowered:
             schema["$defs"] = {self._names[uri]: part for uri, part in self._lowered.items()}
-        weak = notes.weak.union(*(n.weak for n in self._notes.values()))
+        weak = notes.all.union(*(n.all for n in self._notes.values()))
         return Carrier(without_void(schema), frozenset(weak))
 
     def exact(self, node: CanonicalSchema) -> bool:
         """Whether the mask alone enforces this part, everything below it included."""
         notes = Notes()
         self.part(node, notes)
-        if notes.weak:
+        if notes.all:
             return False
         self._definitions(notes.refs)
         seen, todo = set(notes.refs), list(notes.refs)
         while todo:
             inner = self._notes[todo.pop()]
-            if inner.weak:
+            if inner.all:
                 return False
             todo += [uri for uri in inner.refs if uri not in seen]
             seen |= inner.refs
         return True
+
+    def own(self, node: CanonicalSchema) -> frozenset[str]:
+        """The keywords that this part leaves to the validator, not counting the parts inside it."""
+        if node not in self._own:
+            self.part(node, Notes())
+        return self._own[node]
 
     def target(self, uri: str) -> CanonicalSchema | None:
         """What a reference leads to."""
@@ -132,7 +122,15 @@ class Lowering:
     # -- one part ------------------------------------------------------------------------------------------------------
 
     def part(self, node: CanonicalSchema, notes: Notes) -> Json:
-        """One canonical node for the grammar engine."""
+        """One canonical node for the grammar engine; what it leaves to the validator goes to `notes`."""
+        inner = Notes()
+        out = self._part(node, inner)
+        self._own[node] = frozenset(inner.weak)
+        notes.below |= inner.all
+        notes.refs |= inner.refs
+        return out
+
+    def _part(self, node: CanonicalSchema, notes: Notes) -> Json:
         match node.view():
             case canonical.TrueView():
                 return {}
@@ -145,9 +143,9 @@ class Lowering:
             case canonical.StringView() as v:
                 return self._string(v, notes)
             case canonical.IntegerView() as v:
-                return self._integer(v, notes)
+                return integers(v, notes, self._takes)
             case canonical.NumberView() as v:
-                return self._number(v, notes)
+                return numbers(v, notes, self._takes)
             case canonical.ArrayView() as v:
                 return self._array(v, notes)
             case canonical.ObjectView() as v:
@@ -229,43 +227,6 @@ class Lowering:
                 return whole
             notes.weak.add("pattern")
             out["pattern"] = kept[0]
-        return out
-
-    def _integer(self, v: canonical.IntegerView, notes: Notes) -> Json:
-        out: dict[str, Json] = {"type": "integer"}
-        self._bound(out, "minimum", v.minimum, notes)
-        self._bound(out, "maximum", v.maximum, notes)
-        return self._numeric(out, v.multiple_of, bool(v.not_multiple_of), notes)
-
-    def _number(self, v: canonical.NumberView, notes: Notes) -> Json:
-        out: dict[str, Json] = {"type": "number"}
-        self._bound(out, "exclusiveMinimum" if v.exclusive_minimum else "minimum", v.minimum, notes)
-        self._bound(out, "exclusiveMaximum" if v.exclusive_maximum else "maximum", v.maximum, notes)
-        return self._numeric(out, v.multiple_of, bool(v.not_multiple_of) or v.excludes_integers, notes)
-
-    def _bound(self, out: dict[str, Json], name: str, bound: Any, notes: Notes) -> None:
-        if bound is None:
-            return
-        value = plain(bound)
-        if not abs(value) <= _SURE:
-            notes.weak.add(name)
-        else:
-            out[name] = value
-
-    def _numeric(self, out: dict[str, Json], multiples: Sequence[Any], unless: bool, notes: Notes) -> Json:
-        if unless:
-            notes.weak.add("not")
-        steps = [plain(m) for m in multiples]
-        if steps:
-            whole = all(isinstance(s, int) for s in steps)
-            step = lcm(*steps) if whole else steps[0]
-            if (len(steps) > 1 and not whole) or not 1e-9 <= step <= 2**31:
-                notes.weak.add("multipleOf")
-            if 1e-9 <= step <= 2**31:
-                out["multipleOf"] = step
-        if not self._takes(out):
-            notes.weak |= set(out) - {"type"}
-            return {"type": out["type"]}
         return out
 
     def _array(self, v: canonical.ArrayView, notes: Notes) -> Json:

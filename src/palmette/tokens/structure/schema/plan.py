@@ -53,6 +53,13 @@ class Vocabulary:
         self.closers = self._bits(t for t, p in pieces if any(c in p for c in b'",}]'))
         self.quoted = self._bits(t for t, p in pieces if p.count(b'"') > 1)
         self.quotes = self._bits(t for t, p in pieces if b'"' in p)
+        self.openers = self._bits(t for t, p in pieces if any(c in p for c in b"[{:,"))
+        self.several = self._bits(t for t, p in pieces if sum(map(p.count, (b'"', b",", b"}", b"]"))) > 2)
+        self.heads: dict[bytes, list[int]] = {}  # tokens with a quotation mark, by what is before it
+        for t, p in pieces:
+            head, mark, _ = p.partition(b'"')
+            if mark and b"\\" not in head:
+                self.heads.setdefault(head, []).append(t)
         self.exponents = self._bits(
             t for t, p in pieces if (b"e" in p or b"E" in p) and p.strip(b"0123456789+-.eE") == b""
         )

@@ -48,8 +48,8 @@ _LONGEST = 4000  # digits of a number; Python reads no integer of more than 4300
 class Rules(Protocol):
     """What a closing value must pass. Cases are what may still hold of an open container; None means anything."""
 
-    def opened(self, frame: Frame | None, kind: int) -> Any:
-        """The cases of a container that opens inside `frame`."""
+    def opened(self, frame: Frame | None, kind: int) -> tuple[Any, int]:
+        """The cases of a container that opens inside `frame`, and how far the mask is trusted in it."""
         ...
 
     def member(self, frame: Frame, value: Any) -> tuple[bool, Any]:
@@ -72,6 +72,7 @@ class Frame:
     count: int = 0
     key: str | None = None
     keys: frozenset[str] = frozenset()
+    trust: int = 0  # how far the rules trust the mask here
 
     def value(self) -> Any:
         """The array or object of the closed members."""
@@ -202,7 +203,8 @@ def _begin(at: Text, byte: int, rules: Rules) -> Text | None:
     if byte == 0x22:
         return Text(at.frame, STRING, b'"')
     if byte in b"[{":
-        inner = Frame(at.frame, byte, rules.opened(at.frame, byte))
+        cases, trust = rules.opened(at.frame, byte)
+        inner = Frame(at.frame, byte, cases, trust=trust)
         return Text(inner, FIRST_VALUE if byte == 0x5B else FIRST_KEY)
     if byte == 0x5D and at.mode == FIRST_VALUE and at.frame is not None:
         return _close(at.frame.above, [], rules)
@@ -245,4 +247,4 @@ def _close(frame: Frame | None, value: Any, rules: Rules) -> Text | None:
     if not fine:
         return None
     held = (frame.held, frame.key, value)
-    return Text(Frame(frame.above, frame.kind, cases, held, frame.count + 1, None, frame.keys), AFTER)
+    return Text(Frame(frame.above, frame.kind, cases, held, frame.count + 1, None, frame.keys, frame.trust), AFTER)

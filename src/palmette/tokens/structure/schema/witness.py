@@ -21,8 +21,8 @@ from palmette.core.errors import GrammarError
 from palmette.core.scores import unpacked
 from palmette.tokens.structure.bytewise import BYTES
 from palmette.tokens.structure.grammar import grammar_constraint
+from palmette.tokens.structure.schema.carrier import Notes
 from palmette.tokens.structure.schema.cases import Case, Place, SchemaRules
-from palmette.tokens.structure.schema.lower import Notes
 from palmette.tokens.structure.schema.values import spelled
 
 __all__ = ["NONE", "Witnesses"]
