@@ -1,7 +1,10 @@
-.PHONY: test check format bench
+.PHONY: test hunt check format bench
 
 test:            ## run the tests
 	python -m pytest
+
+hunt:            ## run the property tests on random examples
+	HYPOTHESIS_PROFILE=hunt python -m pytest
 
 check:           ## lint, types, layers
 	python -m ruff check src tests bench zoo

@@ -6,10 +6,21 @@ import os
 import socket
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, so that a red run is about the change at hand; `make hunt` looks for new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("hunt", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the official JSON Schema suite lies; its tests are skipped without it."""
+    parser.addoption("--json-schema-suite", default=os.environ.get("JSON_SCHEMA_SUITE", ""), help="its folder")
 
 
 @pytest.fixture(autouse=True)

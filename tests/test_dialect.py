@@ -263,6 +263,13 @@ def test_a_translation_is_exact_where_it_says_so(
         ({"temperature": 0.5, "min_p": 0.1, "top_p": 1, "top_k": 0}, "llama.cpp", "vllm", True, {"min_p": 0.01}),
         ({"temperature": 0.5, "min_p": 0.25}, "vllm", "llama.cpp", True, {"min_p": 0.5, "top_k": 0, "top_p": 1.0}),
         ({"temperature": 0.5}, "paper", "hf", True, {"top_k": 0}),
+        (
+            {"temperature": 0.4, "dynatemp_range": 0.2, "top_k": 2},
+            "paper",
+            "llama.cpp",
+            True,
+            {"samplers": ("temperature", "top_k")},
+        ),
         ({}, "vllm", "llama.cpp", True, {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}),
         ({"temperature": 0.5, "top_p": 0.7}, "hf", "llama.cpp", True, {"samplers": ("temperature", "top_k", "top_p")}),
         ({"temperature": 0.5, "top_p": 0.7}, "llama.cpp", "hf", False, {"top_p": 0.7}),

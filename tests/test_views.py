@@ -12,6 +12,7 @@ from worlds import world
 
 from palmette.core.engine import Engine, Node
 from palmette.core.errors import BadParameter, EmptySupport, Unsupported
+from palmette.core.masks import packed
 from palmette.core.scores import unpacked
 from palmette.tokens.decode import decode
 from palmette.tokens.gather import Gather
@@ -47,7 +48,7 @@ from palmette.tokens.views import (
     watermark,
     xtc,
 )
-from palmette.tokens.views.constrain import HealConstraint, pack_mask
+from palmette.tokens.views.constrain import HealConstraint
 
 
 def row_engine(values: list[float], size: int | None = None) -> MatrixEngine:
@@ -304,7 +305,7 @@ class Alternating:
         return 0
 
     def mask(self, s: int) -> np.ndarray:
-        return pack_mask(np.array([s] if s == 1 else [0, 2]), 3)
+        return packed(np.array([s] if s == 1 else [0, 2]), 3)
 
     def step(self, s: int, token: int) -> int:
         return 1 - s
@@ -325,7 +326,7 @@ def test_a_constraint_holds_under_forks() -> None:
 
 def test_masks_round_trip() -> None:
     ids = np.array([0, 31, 32, 63, 64, 99])
-    assert np.flatnonzero(unpacked(pack_mask(ids, 100), 100)).tolist() == ids.tolist()
+    assert np.flatnonzero(unpacked(packed(ids, 100), 100)).tolist() == ids.tolist()
 
 
 def test_healing_spells_the_prompt_again() -> None:

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
         stochastic_beam,
         topk,
     )
-    from palmette.tokens.structure.as_views import grammar, one_of, regex
+    from palmette.tokens.structure.as_views import constraint, grammar, one_of, regex
     from palmette.tokens.structure.exact import exact, smc
+    from palmette.tokens.structure.remote import answered, remote
     from palmette.tokens.trace.values import Trace
     from palmette.tokens.views import (
         allow,
@@ -84,8 +85,9 @@ _HOMES = {
         "arithmetic beam beam_sample best_of contrastive diverse_beam greedy mbr nucleus prompt_lookup sample "
         "speculative stochastic_beam topk"
     ),
-    "palmette.tokens.structure.as_views": "grammar one_of regex",
+    "palmette.tokens.structure.as_views": "constraint grammar one_of regex",
     "palmette.tokens.structure.exact": "exact smc",
+    "palmette.tokens.structure.remote": "answered remote",
     "palmette.tokens.trace.values": "Trace",
     "palmette.tokens.views": (
         "allow ban constrain detect_watermark dola dry dynamic_temperature epsilon eta guide logit_bias min_length "
@@ -111,6 +113,7 @@ __all__ = [
     "Step",
     "Trace",
     "allow",
+    "answered",
     "arithmetic",
     "ban",
     "beam",
@@ -118,6 +121,7 @@ __all__ = [
     "best_of",
     "choice",
     "constrain",
+    "constraint",
     "contrastive",
     "decode",
     "detect_watermark",
@@ -150,6 +154,7 @@ __all__ = [
     "program",
     "prompt_lookup",
     "regex",
+    "remote",
     "repetition_penalty",
     "sample",
     "smc",

@@ -63,7 +63,8 @@ def command(
     if template is not None:
         if generation.constraint_views() or show_probs:
             raise UsageError(
-                "--template says all about the text; leave --regex, --choices, --grammar, --show-probs out"
+                "--template says all about the text; leave --regex, --choices, --grammar, --json-schema, "
+                "--show-probs out"
             )
         return _fill(generation, model, prompt, template, Plan(chosen, seen, seed=generation.seed), as_json)
     decoding = decode_together(

@@ -17,7 +17,7 @@ from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, looks_like
 from palmette.tokens.decode import Decoding
 from palmette.tokens.dialect import DIALECTS, chain, check_strategy, parse_settings
 from palmette.tokens.strategies import STRATEGIES
-from palmette.tokens.structure.as_views import grammar, one_of, regex
+from palmette.tokens.structure.as_views import ConstraintView, constraint, grammar, one_of, regex
 from palmette.tokens.views import VIEWS
 
 __all__ = [
@@ -53,6 +53,7 @@ class Generation:
     regex: str | None = None
     choices: str | None = None
     grammar: str | None = None
+    json_schema: str | None = None
 
     def open(self, model: str) -> Engine:
         """Load the model."""
@@ -73,9 +74,14 @@ class Generation:
         """What chooses tokens where no --strategy says so: plain sampling where settings say all."""
         return "sample" if self.in_dialect else DEFAULT_STRATEGY
 
-    def constraint_views(self) -> list[View]:
-        """The view of --regex, --choices or --grammar."""
-        given = {"--regex": self.regex, "--choices": self.choices, "--grammar": self.grammar}
+    def constraint_views(self) -> list[ConstraintView]:
+        """The view of --regex, --choices, --grammar or --json-schema."""
+        given = {
+            "--regex": self.regex,
+            "--choices": self.choices,
+            "--grammar": self.grammar,
+            "--json-schema": self.json_schema,
+        }
         named = [name for name, value in given.items() if value is not None]
         if len(named) > 1:
             raise UsageError(f"{' and '.join(named)} constrain the text at once; give one of them")
@@ -83,6 +89,8 @@ class Generation:
             return [regex(self.regex)]
         if self.choices is not None:
             return [one_of(text for text in self.choices.split(",") if text)]
+        if self.json_schema is not None:
+            return [constraint(read_text(self.json_schema))]
         return [grammar(read_text(self.grammar))] if self.grammar is not None else []
 
     def dialect_views(self) -> list[View]:
@@ -126,6 +134,11 @@ def generation_options(function: F) -> F:
         click.option("--regex", metavar="PATTERN", help="The text must match this regular expression."),
         click.option("--choices", metavar="A,B,…", help="The text must be one of these."),
         click.option("--grammar", metavar="FILE", help="The text must be of this grammar (Lark)."),
+        click.option(
+            "--json-schema",
+            metavar="FILE",
+            help="The text must be a JSON document of this schema; it is complete within --max-tokens.",
+        ),
         click.option("--seed", default=0, show_default=True, help="Same seed, same text."),
         click.option("--max-tokens", default=128, show_default=True, help="The most tokens of an answer."),
         click.option("--stop", multiple=True, metavar="TEXT", help="End an answer before this text; repeatable."),
@@ -212,11 +225,16 @@ def common_views(specs: Sequence[str], generation: Generation) -> list[View]:
 
 
 def refuse_the_unfinished(decoding: Decoding, generation: Generation) -> None:
-    """With a constraint, a text that was cut at --max-tokens is a failure: it may not satisfy it."""
-    if generation.constraint_views() and any(run[0].finish != "eos" for run in decoding.all_answers):
-        raise PalmetteError(
-            f"the text was cut after {generation.max_tokens} tokens, before it was complete; allow more --max-tokens"
-        )
+    """With a constraint, a text that was cut before it was complete is a failure."""
+    for view in generation.constraint_views():
+        for best in (run[0] for run in decoding.all_answers):
+            if best.finish == "stop":
+                raise PalmetteError("the text was cut by --stop before it was complete; leave --stop out")
+            if not view.complete(decoding.gather, best.tokens):
+                raise PalmetteError(
+                    f"the text was cut after {generation.max_tokens} tokens, before it was complete; "
+                    "allow more --max-tokens"
+                )
 
 
 def strategy_from(text: str, generation: Generation) -> tuple[Strategy, list[View]]:

@@ -20,10 +20,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from palmette.core.errors import BadParameter, ConstraintError
 
-__all__ = ["schema_of", "value_of"]
+__all__ = ["parts_of", "schema_of", "value_of"]
 
 Json = dict[str, Any]
 
+YEAR = "([1-9]|0[1-9]|00[1-9]|000[1-9])"  # Python knows no year 0, and no leap second
 PLAIN: Mapping[Any, Json] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
@@ -32,16 +33,16 @@ PLAIN: Mapping[Any, Json] = {
     type(None): {"type": "null"},
     Any: {},
     object: {},
-    datetime.date: {"type": "string", "format": "date"},
-    datetime.time: {"type": "string", "format": "time"},
-    datetime.datetime: {"type": "string", "format": "date-time"},
+    datetime.date: {"type": "string", "format": "date", "pattern": f"^{YEAR}"},
+    datetime.time: {"type": "string", "format": "time", "pattern": "^..:..:[0-5]"},
+    datetime.datetime: {"type": "string", "format": "date-time", "pattern": f"^{YEAR}......T..:..:[0-5]"},
     uuid.UUID: {"type": "string", "format": "uuid"},
     decimal.Decimal: {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
 }
 READ: Mapping[Any, Callable[[Any], Any]] = {
     datetime.date: datetime.date.fromisoformat,
-    datetime.time: datetime.time.fromisoformat,
-    datetime.datetime: datetime.datetime.fromisoformat,
+    datetime.time: lambda text: datetime.time.fromisoformat(text.upper()),
+    datetime.datetime: lambda text: datetime.datetime.fromisoformat(text.upper()),
     uuid.UUID: uuid.UUID,
     decimal.Decimal: decimal.Decimal,
 }
@@ -253,6 +254,26 @@ def value_of(kind: Any, value: Any, path: str = "") -> Any:
     if (origin or kind) in (list, Sequence, set, frozenset, tuple, dict, Mapping):
         return _collect(kind, origin or kind, inner, value, path)
     return _scalar(kind, value, path)
+
+
+def parts_of(kind: Any, value: Any) -> Any:
+    """The types of a value's parts: a list for an array, a dict for an object; None where the type does not say.
+
+    >>> parts_of(dict[str, int], {"a": 1})
+    {'a': <class 'int'>}
+    """
+    if get_origin(kind) is typing.Annotated:
+        return parts_of(get_args(kind)[0], value)
+    base, inner = get_origin(kind) or kind, get_args(kind)
+    if isinstance(value, dict) and not isinstance(kind, (dict, bool)):
+        kinds = {f.name: f.kind for f in _fields(kind)}
+        if kinds:
+            return {name: kinds.get(name, Any) for name in value}
+        return dict.fromkeys(value, inner[1]) if base in (dict, Mapping) and inner else None
+    if isinstance(value, list) and inner and base in (list, Sequence, set, frozenset, tuple):
+        fixed = base is tuple and not (len(inner) == 2 and inner[1] is Ellipsis)
+        return [*inner[: len(value)]] if fixed else [inner[0]] * len(value)
+    return None
 
 
 def _scalar(kind: Any, value: Any, path: str) -> Any:

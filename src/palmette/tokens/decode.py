@@ -20,7 +20,7 @@ from palmette.tokens.strategies.sampling import sample
 from palmette.tokens.text import TextStream, text_of
 from palmette.tokens.trace.record import Recorder
 from palmette.tokens.trace.values import Run, Trace
-from palmette.tokens.views.base import compose, show
+from palmette.tokens.views.base import Budgeted, compose, show
 from palmette.tokens.views.constrain import HealConstraint, constrain
 
 __all__ = ["Decoding", "Plan", "decode", "decode_together"]
@@ -72,10 +72,11 @@ class Decoding:
         shown = prompt if isinstance(prompt, str) else engine.tokenizer.decode(prompt)
         self._recorder = Recorder(engine.tokenizer, model, shown, tokens, runs) if trace else None
         budget = Budget(max_tokens, self._stop)
+        views = [[v.within(max_tokens) if isinstance(v, Budgeted) else v for v in plan.views] for plan in plans]
         self._steps = self._turns(
             [
-                plan.strategy(compose(self.gather, [*spelled, *plan.views]), tokens, budget, Rng(plan.seed))
-                for plan in plans
+                plan.strategy(compose(self.gather, [*spelled, *within]), tokens, budget, Rng(plan.seed))
+                for plan, within in zip(plans, views, strict=True)
             ]
         )
 

@@ -67,7 +67,9 @@ class TorchEngine(TreeEngine):
         self.dtype = next(model.parameters()).dtype
         self._layers = [PoolLayer() for _ in range(self.config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
-        self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
+        takes = inspect.signature(model.forward).parameters
+        self._keeps_rows = "logits_to_keep" in takes
+        self._cache_argument = "cache" if "cache" in takes else "past_key_values"  # renamed in transformers 5.24
         self._windows: list[int | None] = []
         self._takes_mask = False
         super().__init__(tokenizer, eos, context_of(self.config), model.get_output_embeddings().weight.shape[0])
@@ -122,14 +124,15 @@ class TorchEngine(TreeEngine):
         """One pass over a packed row."""
         rows = torch.from_numpy(batch.rows).to(self.device)
         row = Row(batch, self.device, self.dtype)
-        extra: dict[str, Any] = {"logits_to_keep": rows} if self._keeps_rows else {}
+        extra: dict[str, Any] = {self._cache_argument: self._cache}
+        if self._keeps_rows:
+            extra["logits_to_keep"] = rows
         if self._takes_mask:
             extra["attention_mask"] = row.mask(None, 1)
         with torch.inference_mode(), _running(row):
             out = self.model(
                 input_ids=torch.from_numpy(batch.tokens)[None].to(self.device),
                 position_ids=torch.from_numpy(batch.positions)[None].to(self.device),
-                past_key_values=self._cache,
                 use_cache=True,
                 output_hidden_states=batch.hidden,
                 **extra,

@@ -155,7 +155,8 @@ def commute(a: Stage, b: Stage) -> bool:
 
     Masks and additions act on each token alone. top-k and min-p cut a best-first prefix whose end does not depend on
     normalisation. A temperature keeps the order of scores, so top-k and top-n-sigma (a ratio of differences) do not
-    see it; temperature 0 keeps the best candidate, which all of `_KEEP_BEST` keep, too.
+    see it; one that moves with the entropy sees what they have cut. Temperature 0 keeps the
+    best candidate, which all of `_KEEP_BEST` keep, too.
     """
     pair = {a.name, b.name}
     if pair <= _MASKS or pair <= _SUMS or (pair & _MASKS and pair & (_SUMS | {"repetition_penalty"})):
@@ -167,6 +168,4 @@ def commute(a: Stage, b: Stage) -> bool:
     scale, other = (a, b) if a.name == "temperature" else (b, a)
     if scale.values.get("temperature") == 0.0:
         return other.name in _KEEP_BEST
-    if other.name == "top_k":
-        return True
-    return other.name == "top_n_sigma" and not scale.values.get("dynatemp_range")
+    return other.name in ("top_k", "top_n_sigma") and not scale.values.get("dynatemp_range")

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from palmette.core.errors import ConstraintError
+from palmette.core.types import parts_of, value_of
 
-__all__ = ["PartialJson", "is_beginning", "partial_values"]
+__all__ = ["PartialJson", "is_beginning", "partial_values", "typed_partial"]
 
 NOTHING: Any = object()
 ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -188,6 +189,32 @@ def partial_values(pieces: Iterable[str]) -> Iterator[Any]:
     for piece in pieces:
         reader.push(piece)
         yield reader.value
+
+
+def typed_partial(kind: Any, value: Any, whole: bool = False) -> Any:
+    """A partial value with its closed parts as values of their types; what is open stays a plain dict, list or text.
+
+    Args:
+        kind: a type or a schema.
+        value: a partial JSON value; what is open is the last part of it, and the last part of that.
+        whole: whether it is complete.
+
+    >>> import datetime
+    >>> typed_partial(list[datetime.date], ["2026-01-31", "2026-0"])
+    [datetime.date(2026, 1, 31), '2026-0']
+    """
+    if whole or value is None:
+        return value_of(kind, value)
+    inner = parts_of(kind, value)
+    if inner is None:
+        return value
+    if isinstance(value, list):
+        return [
+            typed_partial(one, item, place + 1 < len(value))
+            for place, (one, item) in enumerate(zip(inner, value, strict=True))
+        ]
+    last = next(reversed(value), None)
+    return {name: typed_partial(inner[name], item, name != last) for name, item in value.items()}
 
 
 def is_beginning(part: Any, whole: Any) -> bool:

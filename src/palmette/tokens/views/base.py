@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from palmette.core.engine import Engine, Node, Tokenizer, View, root_of
 from palmette.core.errors import EmptySupport, UsageError
 from palmette.core.scores import Scores
 
-__all__ = ["EngineView", "PointView", "ViewEngine", "compose", "pointwise", "show"]
+__all__ = ["Budgeted", "EngineView", "PointView", "ViewEngine", "compose", "pointwise", "show"]
 
 _UNREAD = object()
 Apply = Callable[[Scores, Any, Node], Scores]
@@ -67,6 +67,15 @@ class EngineView:
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A view that wants to know how many tokens a text may have: decoding tells it before it meets the engine."""
+
+    def within(self, max_tokens: int) -> View:
+        """The same for texts of at most so many tokens."""
+        ...
 
 
 def pointwise(name: str, apply: Callable[[Scores], Scores], **settings: object) -> PointView:

@@ -9,10 +9,11 @@ import numpy as np
 
 from palmette.core.engine import BitMask, Constraint, Node, Tokenizer
 from palmette.core.errors import EmptySupport
-from palmette.core.scores import Ids, Scores
+from palmette.core.masks import packed
+from palmette.core.scores import Scores
 from palmette.tokens.views.base import PointView
 
-__all__ = ["HealConstraint", "constrain", "pack_mask"]
+__all__ = ["HealConstraint", "constrain"]
 
 
 def constrain(constraint: Constraint[Any], name: str = "constrain") -> PointView:
@@ -34,13 +35,6 @@ def constrain(constraint: Constraint[Any], name: str = "constrain") -> PointView
     )
 
 
-def pack_mask(ids: Ids, size: int) -> BitMask:
-    """Token ids to bits, uint32[ceil(size / 32)]."""
-    bits = np.zeros((size + 31) // 32 * 32, np.uint8)
-    bits[ids] = 1
-    return np.packbits(bits, bitorder="little").view(np.uint32)
-
-
 @dataclass(frozen=True)
 class HealConstraint:
     """Token healing: the first tokens must spell `tail`, the text that was cut from the prompt's end.
@@ -60,10 +54,10 @@ class HealConstraint:
     def mask(self, rest: bytes) -> BitMask:
         """Tokens that fit the rest."""
         if not rest:
-            return pack_mask(np.arange(self.size), self.size)
+            return packed(np.arange(self.size), self.size)
         pieces = ((t, self.tokenizer.token_bytes(t)) for t in range(self.tokenizer.size))
         fit = [t for t, piece in pieces if piece and (piece.startswith(rest) or rest.startswith(piece))]
-        return pack_mask(np.array(fit, np.int64), self.size)
+        return packed(fit, self.size)
 
     def step(self, rest: bytes, token: int) -> bytes:
         """What remains to be spelled."""

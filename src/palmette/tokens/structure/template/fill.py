@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from palmette.core.engine import Engine, Node, Strategy, View
 from palmette.core.errors import ConstraintError, EmptyPrompt, UnknownName
+from palmette.core.types import value_of
 from palmette.tokens.decode import Decoding, Plan
 from palmette.tokens.gather import Gather
 from palmette.tokens.strategies.sampling import greedy
+from palmette.tokens.structure.as_views import constraint
 from palmette.tokens.structure.choice import Choice, choose
 from palmette.tokens.structure.grammar import lark_constraint
 from palmette.tokens.structure.resume import Resume
@@ -119,6 +122,38 @@ class Program:
         name = max(banned, key=lambda each: len(banned[each]))
         tried = ", ".join(repr(v) for v in banned[name][:5])
         raise ConstraintError(f"no value of {name!r} met its condition in {TRIES} tries: {tried}, …")
+
+    def ask(
+        self,
+        name: str,
+        kind: Any,
+        *,
+        strategy: Strategy | None = None,
+        views: Sequence[View] = (),
+        max_tokens: int = 512,
+        seed: int = 0,
+    ) -> Program:
+        """With a JSON document behind it, of a type or a schema; `values[name]` is its value.
+
+        Args:
+            name: what the value goes by.
+            kind: what `palmette.constraint` takes.
+            strategy: how to choose; greedy by default.
+            views: what to see the model through, under the constraint.
+            max_tokens: the document is complete within so many.
+            seed: same seed, same text.
+
+        >>> import palmette
+        >>> start = Program.begin(palmette.open_engine("zoo:seedling"), "How old is Runa? ")
+        >>> 0 <= start.ask("age", range(0, 120)).say(" years.")["age"] < 120
+        True
+        """
+        plan = Plan(strategy or greedy(), (constraint(kind), *views), seed=seed)
+        room = min(max_tokens, self.engine.context_length - len(self.tokens))
+        decoding = Decoding(self._resumed(), self.tokens, [plan], max_tokens=room, trace=False).run()
+        best, text = decoding.answers[0], decoding.text
+        tokens = tuple(t for t in best.tokens if t not in self.engine.eos)
+        return self._grown(tokens, text, {name: value_of(kind, json.loads(text))}, best.logprob)
 
     def choose(self, options: Sequence[str], *, end: bool = False, mean: bool = False) -> Choice:
         """The exact distribution over what could come next; see `palmette.tokens.structure.choice.choose`."""
