@@ -94,8 +94,8 @@ def command(
     return 0
 
 
-def _read(name: str) -> Recipe:
-    """The recipe in a file; - is standard input."""
+def _read(name: str) -> list[Recipe]:
+    """The recipes in a file, one for each stage; - is standard input."""
     if name == "-":
         text = sys.stdin.read()
     else:
@@ -103,10 +103,7 @@ def _read(name: str) -> Recipe:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
-    recipes = read_recipes(text)
-    if len(recipes) > 1:
-        raise UsageError(f"{name} holds {len(recipes)} stages; only files with one recipe are merged")
-    return recipes[0]
+    return read_recipes(text)
 
 
 def _show(plan: Plan, with_report: bool, as_json: bool) -> None:

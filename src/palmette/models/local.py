@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from palmette.core.engine import Engine, Finish, Strategy, View
 from palmette.core.errors import ConstraintError, UsageError
@@ -20,6 +20,9 @@ from palmette.tokens.structure.as_views import constraint
 from palmette.tokens.structure.partial import PartialJson, typed_partial
 from palmette.tokens.structure.schema.values import spelled
 from palmette.tokens.trace.values import Trace
+
+if TYPE_CHECKING:
+    from palmette.weights.merge import Merge
 
 __all__ = ["Completion", "LocalModel", "decode", "grow", "model", "opened"]
 
@@ -123,7 +126,7 @@ class LocalModel:
 
 
 def model(
-    reference: str | Path | Engine = DEFAULT_MODEL,
+    reference: str | Path | Engine | Merge = DEFAULT_MODEL,
     *,
     strategy: Strategy | None = None,
     views: Sequence[View] = (),
@@ -138,7 +141,7 @@ def model(
     """Open a model.
 
     Args:
-        reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, or an engine.
+        reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, an engine, or a merge (see `palmette.merge`).
         strategy: how to choose tokens; nucleus sampling with p = 0.9 by default, plain sampling with a dialect.
         views: what to see the model through, the first nearest to the model.
         dialect: read `settings` as this program does, "paper", "hf", "llama.cpp" or "vllm" ("paper" unless given); its
@@ -164,9 +167,12 @@ def model(
         check_strategy(spoken, strategy)
         views = [*views, *spoken]
     if isinstance(reference, (str, Path)):
-        loaded = open_engine(reference, engine=engine, dtype=dtype, device=device)
-        return LocalModel(str(reference), loaded, strategy, tuple(views), options, output)
-    return LocalModel(type(reference).__name__, reference, strategy, tuple(views), options, output)
+        name, loaded = str(reference), open_engine(reference, engine=engine, dtype=dtype, device=device)
+    elif hasattr(reference, "prefill"):
+        name, loaded = type(reference).__name__, cast("Engine", reference)
+    else:
+        name, loaded = "merge", open_engine(cast("Merge", reference), engine=engine, dtype=dtype, device=device)
+    return LocalModel(name, loaded, strategy, tuple(views), options, output)
 
 
 def decode(

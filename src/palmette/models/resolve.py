@@ -6,11 +6,14 @@ import importlib.util
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from palmette.core.engine import Engine
 from palmette.core.errors import BadParameter, MissingExtra, ModelNotFound, UnknownModel, UnsupportedArchitecture
 from palmette.models.hub import snapshot
+
+if TYPE_CHECKING:
+    from palmette.weights.merge import Merge
 
 __all__ = ["DEFAULT_MODEL", "Reference", "ZOO", "looks_like_model", "open_engine", "parse_reference"]
 
@@ -70,12 +73,12 @@ def parse_reference(text: str) -> Reference:
 
 
 def open_engine(
-    model: str | Path, *, engine: EngineName = "auto", dtype: Dtype = "float32", device: str = "cpu"
+    model: str | Path | Merge, *, engine: EngineName = "auto", dtype: Dtype = "float32", device: str = "cpu"
 ) -> Engine:
     """Load a model.
 
     Args:
-        model: a reference, see `parse_reference`, or a folder's path.
+        model: a reference, see `parse_reference`, a folder's path, or a merge that need not be written.
         engine: "numpy" (Llama and GPT-2 families, no PyTorch), "torch" (any Hugging Face causal LM), or "auto": numpy
             for the zoo, else torch where it is installed, else numpy.
         dtype: torch engine: the weights' precision; "auto" is the checkpoint's own. The numpy engine has float32.
@@ -83,6 +86,10 @@ def open_engine(
     """
     if engine not in ("auto", "numpy", "torch"):
         raise BadParameter(f"engine must be auto, numpy or torch, not {engine!r}")
+    if not isinstance(model, (str, Path)):
+        from palmette.models.merged import open_merge
+
+        return open_merge(model, _engine_for(engine), dtype, device)
     reference = parse_reference(str(model))
     folder = _folder(reference)
     if engine == "auto":
@@ -99,6 +106,13 @@ def open_engine(
     from palmette.models.engines import torch_engine
 
     return torch_engine.load(folder, dtype=dtype, device=device)
+
+
+def _engine_for(engine: EngineName) -> Literal["numpy", "torch"]:
+    """torch where it is installed, else numpy, unless one is asked for."""
+    if engine != "auto":
+        return engine
+    return "torch" if _torch_installed() else "numpy"
 
 
 def _numpy(folder: Path) -> Engine:

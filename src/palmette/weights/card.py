@@ -16,7 +16,7 @@ from palmette.core.errors import CorruptCheckpoint
 from palmette.weights.folder import Model
 from palmette.weights.plan import Plan
 
-__all__ = ["digest", "fingerprints", "write_card"]
+__all__ = ["config_of", "digest", "fingerprints", "write_card"]
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -44,7 +44,7 @@ def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
     """What identifies the inputs: of every file its size and the SHA-256 of its header, or (`whole`) of all of it."""
     made: dict[str, dict[str, Any]] = {}
     for reference, model in plan.models.items():
-        for path in sorted({info.file for info in model.tensors.values()}):
+        for path in model.paths():
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
                 row: dict[str, Any] = {
@@ -65,7 +65,7 @@ def digest(plan: Plan, version: str, shard_size: int) -> str:
         rows.append([task.name, task.shape, task.dtype, task.method, sorted(task.parameters.items()), task.labels,  # noqa: PERF401
                      task.rounded, task.arithmetic])  # fmt: skip
     for model in plan.models.values():
-        for path in sorted({info.file for info in model.tensors.values()}):
+        for path in model.paths():
             found = path.stat()
             rows.append([str(path.resolve()), found.st_size, found.st_mtime_ns])
     return hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()
@@ -73,7 +73,7 @@ def digest(plan: Plan, version: str, shard_size: int) -> str:
 
 def write_card(plan: Plan, work: Path, about: Mapping[str, Any], index: Mapping[str, Any] | None) -> None:
     """Write everything but the weights into the folder in the making."""
-    _json(work / "config.json", _config(plan))
+    _json(work / "config.json", config_of(plan))
     if index is not None:
         _json(work / "model.safetensors.index.json", index)
     for name in _BESIDE:
@@ -124,7 +124,7 @@ def _common(plan: Plan) -> str | None:
     return max(found, key=lambda text: (found.count(text), -found.index(text))) if found else None
 
 
-def _config(plan: Plan) -> dict[str, Any]:
+def config_of(plan: Plan) -> dict[str, Any]:
     """The base model's configuration with what the merge changes: layers, types, vocabulary, ties."""
     made: dict[str, Any] = json.loads(json.dumps(plan.base.config))
     text = made["text_config"] if isinstance(made.get("text_config"), dict) else made

@@ -116,14 +116,19 @@ def _refuse_nonfinite(task: Task, arrays: Sequence[Array], kernels: Kernels) -> 
             )
 
 
-def merged(task: Task, seed: int = 0, block: int = BLOCK, kernels: Kernels | None = None) -> Raw:
-    """One tensor of the output in memory, as it would be stored, flat."""
+def merged(task: Task, seed: int = 0, block: int = BLOCK, kernels: Kernels | None = None, finite: bool = True) -> Raw:
+    """One tensor of the output in memory, as it would be stored, flat.
+
+    Raises:
+        NotFinite: for a NaN or infinity in an input, if `finite`.
+    """
     parts: dict[int, Raw] = {}
 
     def write(_: Task, start: int, raw: Raw) -> None:
         parts[start] = raw
 
-    blocks_of(task, seed, kernels or NumpyKernels(), write, block)
+    with np.errstate(all="ignore"):
+        blocks_of(task, seed, kernels or NumpyKernels(), write, block, finite)
     return np.concatenate([parts[start] for start in sorted(parts)]) if parts else np.zeros(0, np.uint8)
 
 

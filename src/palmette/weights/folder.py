@@ -124,6 +124,14 @@ class Model:
             return name
         return self.embedding if HEAD.search(name) and self.tied else None
 
+    def paths(self) -> list[Path]:
+        """The weights files."""
+        return sorted({info.file for info in self.tensors.values()})
+
+    def close(self) -> None:
+        """Close the weights files; a later read opens them again."""
+        self.files.close()
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a stored tensor."""
         return self.tensors[name].shape

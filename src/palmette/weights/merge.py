@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from palmette.core.errors import OutputError
+from palmette.core.checkpoint import TensorInfo
+from palmette.core.errors import BadParameter, OutputError, RecipeError, near_miss
 from palmette.weights.card import digest, fingerprints, write_card
-from palmette.weights.dtypes import Raw
-from palmette.weights.execute import execute
-from palmette.weights.folder import Fetch, local, open_model
+from palmette.weights.dtypes import Raw, decode
+from palmette.weights.execute import execute, merged
+from palmette.weights.folder import Fetch, local
 from palmette.weights.parameters import described
-from palmette.weights.plan import Options, Plan, Task, make_plan
-from palmette.weights.recipe.schema import Recipe, read_recipe
+from palmette.weights.plan import Options, Plan, Task
+from palmette.weights.recipe.schema import Recipe, read_recipes, recipe_of
+from palmette.weights.stage import plan_stages
 from palmette.weights.write import Output, layout
 
 __all__ = ["Merge", "merge", "open_plan"]
@@ -28,14 +31,14 @@ SHARD = 5_000_000_000  # bytes
 Progress = Callable[[int], None]
 
 
-def open_plan(recipe: Recipe, options: Options | None = None, fetch: Fetch = local) -> Plan:
-    """Open every model that a recipe names and plan the merge; reads headers only.
+def open_plan(recipe: Recipe | Sequence[Recipe], options: Options | None = None, fetch: Fetch = local) -> Plan:
+    """Open every model that a recipe (or each of several stages) names and plan the merge; reads headers only.
 
     Raises:
         PalmetteError: for anything that cannot be merged.
     """
-    models = {reference: open_model(reference, fetch) for reference in recipe.references()}
-    return make_plan(recipe, models, options or Options())
+    stages = [recipe] if isinstance(recipe, Recipe) else list(recipe)
+    return plan_stages(stages, options or Options(), fetch)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,26 @@ class Merge:
     """
 
     plan: Plan
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """What the merged model will hold: name, dtype and shape (no file yet)."""
+        nowhere = self.plan.base.folder / "config.json"
+        return {task.name: TensorInfo(nowhere, task.dtype, task.shape, 0, 0) for task in self.plan.tasks}
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """One merged tensor, computed now; float16 and bfloat16 come out as float32 of the same values.
+
+        Raises:
+            BadParameter: if the merge has no such tensor.
+            NotFinite: for NaN or infinity in an input.
+        """
+        task = next((task for task in self.plan.tasks if task.name == name), None)
+        if task is None:
+            raise BadParameter(f"the merge has no tensor {name!r}.{near_miss(name, self.tensors)}")
+        raw = merged(task, self.plan.options.seed, finite=not self.plan.options.allow_nonfinite)
+        array = decode(raw, task.dtype) if task.dtype in ("F16", "BF16") else raw
+        return array.reshape(task.shape)
 
     def save(
         self,
@@ -105,7 +128,7 @@ class Merge:
             write_card(plan, output.work, about, index if len(shards) > 1 else None)
             output.commit()
         for model in plan.models.values():
-            model.files.close()
+            model.close()
         return path
 
 
@@ -148,11 +171,11 @@ def _provenance(plan: Plan, mark: str, whole: bool, seconds: float) -> dict[str,
 
 
 def merge(recipe: Recipe | str | Path | dict[str, Any], *, fetch: Fetch = local, **options: Any) -> Merge:
-    """Plan a merge: `merge(ties("a", "b", base="base", density=0.5)).save("out")`.
+    """Plan a merge: `palmette.merge(palmette.ties("a", "b", base="base", density=0.5)).save("out")`.
 
     Args:
-        recipe: made by a function of `palmette.weights.make` or by `read_recipe`; or a path of a YAML file; or its
-            content as a dict.
+        recipe: made by a method's function, such as `palmette.ties`; or the path of a YAML file; or its content as a
+            dict.
         fetch: how to find the folder of a model that is no path (a hub's snapshot).
         options: seed, compute, allow_crimes, truncate, allow_nonfinite (see Options).
 
@@ -160,7 +183,19 @@ def merge(recipe: Recipe | str | Path | dict[str, Any], *, fetch: Fetch = local,
         PalmetteError: for a recipe or models that cannot be merged.
     """
     if isinstance(recipe, dict):
-        recipe = read_recipe(json.dumps(recipe))
-    elif not isinstance(recipe, Recipe):
-        recipe = read_recipe(Path(recipe).read_text(encoding="utf-8"))
-    return Merge(open_plan(recipe, replace(Options(), **options), fetch))
+        recipe = recipe_of(recipe, json.dumps(recipe, indent=2))
+    stages = [recipe] if isinstance(recipe, Recipe) else read_recipes(_text(recipe))
+    try:
+        chosen = replace(Options(), **options)
+    except TypeError:
+        known = [field.name for field in fields(Options)]
+        unknown = next(name for name in options if name not in known)
+        raise BadParameter(f"no option {unknown!r}.{near_miss(unknown, known)} Known: {', '.join(known)}") from None
+    return Merge(open_plan(stages, chosen, fetch))
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError("", f"{str(path)!r} cannot be read: {error}") from error

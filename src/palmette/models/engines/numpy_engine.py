@@ -94,8 +94,8 @@ class NumpyEngine(TreeEngine):
         return self.decoder.head(hidden)
 
 
-def load(folder: Path) -> NumpyEngine:
-    """Load a model folder of a known family."""
+def load(folder: Path, weights: Checkpoint | None = None) -> NumpyEngine:
+    """Load a model folder of a known family; `weights` stand for its own."""
     config = read_config(folder)
     kind = config.get("model_type")
     refuse_remote_code(folder, config, FAMILIES)
@@ -103,6 +103,6 @@ def load(folder: Path) -> NumpyEngine:
         raise UnsupportedArchitecture(
             f"{folder}: the numpy engine knows {', '.join(FAMILIES)}, not the architecture {kind!r}"
         )
-    weights = open_checkpoint(folder)
+    weights = open_checkpoint(folder) if weights is None else weights
     decoder = FAMILIES[kind](config, weights)
     return NumpyEngine(decoder, FileTokenizer(folder), eos_tokens(folder, config, decoder.vocabulary))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.checkpoint import open_checkpoint, read_config, refuse_remote_code
+from palmette.core.checkpoint import Checkpoint, open_checkpoint, read_config, refuse_remote_code
 from palmette.core.engine import Tokenizer
 from palmette.core.errors import BadParameter, MissingExtra, UnsupportedArchitecture
 from palmette.models.engines.batch import Batch, Output
@@ -166,19 +166,22 @@ def turned(model: Any) -> Any:
     return model
 
 
-def load(folder: Path, *, dtype: str = "float32", device: str = "cpu") -> TorchEngine:
+def load(
+    folder: Path, *, dtype: str = "float32", device: str = "cpu", weights: Checkpoint | None = None
+) -> TorchEngine:
     """Open a model folder: safetensors only, no remote code, nothing from the network.
 
     Args:
         folder: a folder in Hugging Face format.
         dtype: "float32", "bfloat16", "float16", or "auto" for the checkpoint's own.
         device: "cpu", "cuda", "cuda:1", "mps" …
+        weights: tensors that stand for the folder's own.
     """
     if dtype not in DTYPES:
         raise BadParameter(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     config = read_config(folder)
     refuse_remote_code(folder, config, CONFIG_MAPPING)
-    weights = open_checkpoint(folder)  # refuses what is unsafe or broken before transformers looks at it
+    opened = open_checkpoint(folder) if weights is None else weights  # refuses what is unsafe or broken
     try:
         place = torch.device(device)
     except RuntimeError as error:
@@ -186,7 +189,7 @@ def load(folder: Path, *, dtype: str = "float32", device: str = "cpu") -> TorchE
     if place.type == "cuda" and not torch.cuda.is_available():
         raise BadParameter(f"device={device!r}: this machine has no usable CUDA device; use device='cpu'")
     tokenizer = FileTokenizer(folder)
-    model = read_model(folder, weights, dtype)
+    model = read_model(folder, opened, dtype, given=weights is not None)
     vocabulary = int(model.get_output_embeddings().weight.shape[0])
     return TorchEngine(model.to(place), tokenizer, eos_tokens(folder, config, vocabulary))
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -17,20 +18,24 @@ from palmette.models.engines.torch_check import first_line
 __all__ = ["read_model"]
 
 
-def read_model(folder: Path, weights: Checkpoint, dtype: str) -> Any:
+def read_model(folder: Path, weights: Checkpoint, dtype: str, given: bool = False) -> Any:
     """The causal language model of a folder whose files were checked.
 
     Args:
         folder: a folder in Hugging Face format.
         weights: its checkpoint, opened: shapes are compared before memory is taken.
         dtype: "float32", "bfloat16", "float16", or "auto" for the checkpoint's own.
+        given: whether the weights are those of `weights`, not those in the folder.
     """
+    held = {name: torch.from_numpy(np.array(weights[name])) for name in weights} if given else None
     try:
         with _quiet():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             _compare_shapes(folder, config, weights)
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
+                None if given else folder,
+                config=config,
+                state_dict=held,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
                 trust_remote_code=False,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from palmette.core.errors import MissingExtra, RecipeError
 
-from palmette.core.errors import RecipeError
+try:
+    import yaml
+except ImportError as error:
+    raise MissingExtra("reading a recipe in YAML", "merge") from error
 
 __all__ = ["documents"]
 

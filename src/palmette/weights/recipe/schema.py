@@ -13,11 +13,10 @@ from typing import Any
 from palmette.core.errors import RecipeError, near_miss
 from palmette.weights.dtypes import ALIASES
 from palmette.weights.methods import METHODS, settings
-from palmette.weights.recipe.document import documents
 from palmette.weights.recipe.values import check
 
-__all__ = ["Choice", "Entry", "Module", "Recipe", "Reference", "Slice", "TokenSource", "Tokenizer", "read_recipe",
-           "read_recipes"]  # fmt: skip
+__all__ = ["Choice", "Entry", "Module", "Recipe", "Reference", "Slice", "TokenSource", "Tokenizer", "recipe_of",
+           "read_recipe", "read_recipes"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,11 @@ def read_recipes(text: str) -> list[Recipe]:
 
     Raises:
         RecipeError: for anything that cannot be understood.
+        MissingExtra: without a YAML reader.
     """
-    found = [_recipe(document, text) for document in documents(text)]
+    from palmette.weights.recipe.document import documents
+
+    found = [recipe_of(document, text) for document in documents(text)]
     if not found:
         raise RecipeError("", "the file holds no recipe")
     names = [recipe.name for recipe in found if recipe.name]
@@ -157,7 +159,12 @@ _TOP = ("merge_method", "models", "slices", "modules", "base_model", "parameters
         "tokenizer", "chat_template", "name", "palmette")  # fmt: skip
 
 
-def _recipe(document: Any, text: str) -> Recipe:
+def recipe_of(document: Any, text: str) -> Recipe:
+    """The recipe of a document that was read already; `text` is kept beside the merged model.
+
+    Raises:
+        RecipeError: for anything that cannot be understood.
+    """
     top = _table(document, "", _TOP, needs=("merge_method",))
     method = _method(top["merge_method"], "merge_method")
     kinds = [key for key in ("models", "slices", "modules") if top.get(key) is not None]
@@ -222,6 +229,8 @@ def _module(value: Any, path: str) -> Module:
 
 
 def _slice(value: Any, path: str) -> Slice:
+    if isinstance(value, dict) and value.get("residual_weight") is not None:
+        raise RecipeError(f"{path}.residual_weight", "has no effect (mergekit reads it and uses it nowhere); remove it")
     table = _table(value, path, ("sources", "base_model", "parameters", "residual_weight"), ("sources",))
     sources = [
         _entry(v, f"{path}.sources[{i}]", True) for i, v in enumerate(_list(table["sources"], f"{path}.sources"))
