@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -144,7 +145,9 @@ def test_the_readme_names_everything_that_can_be_named(name: str) -> None:
 
 def test_the_readme_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("math", "code", "base"):  # the models that it merges
+        shutil.copytree(SOURCE / "models" / "zoo" / "seedling", tmp_path / name)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, "README.md", "exec", dont_inherit=True), {})  # noqa: S102 - our own README

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
-import pickle
 import random
 import shutil
 import signal
@@ -20,74 +18,20 @@ import numpy as np
 import pytest
 import tiny
 import yaml
+from merging import SHAPES, digest, model, recipe, usual
 from safetensors.numpy import save_file
 
 from palmette.cli.main import main
 from palmette.core.checkpoint import open_checkpoint
 from palmette.core.errors import (
     MismatchedModels,
-    ModelNotFound,
-    NotFinite,
     OutputError,
-    PalmetteError,
-    RecipeError,
-    UnsafeCheckpoint,
-    Unsupported,
 )
 from palmette.weights.execute import merged
 from palmette.weights.merge import merge, open_plan
 from palmette.weights.methods import METHODS
-from palmette.weights.methods import settings as settings_of
 from palmette.weights.recipe.schema import read_recipe
 from palmette.weights.report import report
-
-SHAPES = {
-    "model.embed_tokens.weight": (40, 16), "model.norm.weight": (16,), "lm_head.weight": (40, 16),
-    **{f"model.layers.{i}.{part}.weight": shape for i in range(3)
-       for part, shape in (("mlp.up_proj", (24, 16)), ("self_attn.q_proj", (16, 16)), ("input_layernorm", (16,)))},
-}  # fmt: skip
-CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 3, "vocab_size": 40,
-          "tie_word_embeddings": False}  # fmt: skip
-
-
-def model(folder: Path, seed: int, config: dict[str, Any] | None = None, **changes: Any) -> str:
-    """A folder of random tensors; changes replace some (None takes one out)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    base, rng = np.random.default_rng(0), np.random.default_rng(seed)
-    tensors = {}
-    for name, shape in SHAPES.items():
-        tensors[name] = (base.standard_normal(shape) + (0.1 if seed else 0) * rng.standard_normal(shape)).astype(
-            np.float32
-        )
-    tensors = {name: array for name, array in {**tensors, **changes}.items() if array is not None}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
-    return str(folder)
-
-
-def recipe(method: str, *models: str, base: str | None = None, **more: Any) -> dict[str, Any]:
-    each = {s.name: 0.5 for s in settings_of(METHODS[method]).values() if s.each and s.required}
-    shared = {s.name: 0.5 for s in settings_of(METHODS[method]).values() if not s.each and s.required}
-    made = {"merge_method": method, "models": [{"model": m, "parameters": each} for m in models], "parameters": shared}
-    return {**made, **({"base_model": base} if base else {}), **more}
-
-
-def usual(method: str, home: Path, **more: Any) -> dict[str, Any]:
-    """A recipe with as many models as the method takes."""
-    row = METHODS[method]
-    names = [model(home / name, seed) for seed, name in enumerate(("base", "a", "b", "c"))]
-    base = names[0] if row.base != "unused" else None
-    return recipe(method, *names[1 : 1 + min(row.most or 3, 3)], base=base, **more)
-
-
-def digest(folder: Path) -> str:
-    """Of all tensors, however they are divided over files."""
-    found = open_checkpoint(folder)
-    made = hashlib.sha256()
-    for name in sorted(found):
-        made.update(name.encode() + found.tensors[name].dtype.encode() + np.ascontiguousarray(found[name]).tobytes())
-    return made.hexdigest()
-
 
 # -- same bytes ----------------------------------------------------------------------------------------------
 
@@ -311,89 +255,6 @@ def test_a_token_may_come_from_a_model_or_be_zero(tmp_path: Path) -> None:
     assert not found[1].any()
     np.testing.assert_allclose(found[2], two[2], rtol=1e-6)
     np.testing.assert_allclose(found[3], one[9], rtol=1e-6)
-
-
-# -- bad input -----------------------------------------------------------------------------------------------
-
-NAN = np.full((16,), np.nan, np.float32)
-BAD: dict[str, tuple[dict[str, Any], type[PalmetteError], str]] = {
-    "another shape": ({"model.norm.weight": np.ones(17, np.float32)}, MismatchedModels, "different shapes"),
-    "another vocabulary": (
-        {"model.embed_tokens.weight": np.ones((41, 16), np.float32)}, MismatchedModels, "tokenizer_source"),
-    "a tensor less": ({"model.norm.weight": None}, MismatchedModels, "'model.norm.weight' is missing in"),
-    "a tensor more": ({"model.extra.weight": np.ones(1, np.float32)}, MismatchedModels, "'model.extra.weight' is missing"),  # noqa: E501
-    "NaN": ({"model.norm.weight": NAN}, NotFinite, "'model.norm.weight' of .*b holds NaN or infinity"),
-    "infinity": ({"model.norm.weight": np.full(16, np.inf, np.float32)}, NotFinite, "holds NaN"),
-    "another architecture": ({"config": {"architectures": ["GPT2LMHeadModel"]}}, MismatchedModels, "--allow-crimes"),
-    "quantised": ({"config": {"quantization_config": {"quant_method": "fp8"}}}, Unsupported, r"quantised \(fp8\)"),
-    "a layer more": ({"model.layers.3.mlp.up_proj.weight": np.ones((24, 16), np.float32)}, MismatchedModels, "layers"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", BAD)
-@pytest.mark.parametrize("method", ["linear", "ties"])
-def test_models_that_do_not_fit_are_refused_and_nothing_is_written(kind: str, method: str, tmp_path: Path) -> None:
-    changes, error, reason = BAD[kind]
-    base, a, b = model(tmp_path / "base", 0), model(tmp_path / "a", 1), model(tmp_path / "b", 2, **changes)
-    before = digest(Path(b))
-    made = recipe(method, a, b, base=base if method == "ties" else None)
-    with pytest.raises(error, match=reason):
-        merge(made).save(tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "base"] and digest(Path(b)) == before
-
-
-def test_recipes_that_ask_for_what_cannot_be_are_refused(tmp_path: Path) -> None:
-    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
-    none = {"merge_method": "linear", "models": [{"model": a}, {"model": b}]}
-    with pytest.raises(RecipeError, match=r"'linear' needs 'weight' for 'lm_head.weight'"):
-        merge(none)
-    with pytest.raises(RecipeError, match="needs a base_model"):
-        merge(recipe("ties", a, b))
-    with pytest.raises(RecipeError, match=r"takes 1 to 1|exactly 1"):
-        merge(recipe("slerp", a, b, base=model(tmp_path / "c", 3)))
-    with pytest.raises(RecipeError, match=r"between 0 and 1, not 1.5"):
-        merge(recipe("ties", a, base=b, parameters={"density": 1.5}))
-    with pytest.raises(PalmetteError, match="sum to zero"):  # noqa: PT012
-        made = {
-            "merge_method": "linear",
-            "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((a, 1), (b, -1))],
-        }
-        merge(made).save(tmp_path / "out")
-    with pytest.raises(RecipeError, match="which has 3 layers"):
-        merge({"merge_method": "passthrough", "slices": [{"sources": [{"model": a, "layer_range": [0, 9]}]}]})
-    with pytest.raises(ModelNotFound, match=r"no folder '../../../nowhere'"):
-        merge(recipe("passthrough", "../../../nowhere"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "exploded",))
-
-    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
-    (tmp_path / "b" / "model.safetensors").unlink()
-    (tmp_path / "b" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UnsafeCheckpoint, match="pickled"):
-        merge(recipe("linear", a, b))
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = merge(usual("linear", tmp_path))
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "posix_fallocate", full)
-        with pytest.raises(OutputError, match="the disk is full"):
-            made.save(tmp_path / "out")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
-        with pytest.raises(OutputError, match="the disk is full"):
-            made.save(tmp_path / "out")
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
 # -- real architectures, the command -------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def model(
     elif hasattr(reference, "prefill"):
         name, loaded = type(reference).__name__, cast("Engine", reference)
     else:
-        name, loaded = "merge", open_engine(cast("Merge", reference), engine=engine, dtype=dtype, device=device)
+        name, loaded = "merge", open_engine(reference, engine=engine, dtype=dtype, device=device)
     return LocalModel(name, loaded, strategy, tuple(views), options, output)
 
 

@@ -24,6 +24,9 @@ class MergedCheckpoint(Checkpoint):
         super().__init__(folder, merge.tensors)
         self._merge = merge
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._merge.tensor(name)
 

@@ -40,10 +40,15 @@ TEMPLATES = {
 }
 
 
+def origins(plan: Plan) -> list[Model]:
+    """The models on disk that a merge reads, those of its stages included."""
+    return list({str(model): model for each in plan.models.values() for model in each.origins()}.values())
+
+
 def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
     """What identifies the inputs: of every file its size and the SHA-256 of its header, or (`whole`) of all of it."""
     made: dict[str, dict[str, Any]] = {}
-    for reference, model in plan.models.items():
+    for model in origins(plan):
         for path in model.paths():
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
@@ -54,7 +59,7 @@ def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
             if whole:
                 with path.open("rb") as file:
                     row["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-            made[f"{reference}/{path.name}"] = row
+            made[f"{model}/{path.name}"] = row
     return made
 
 
@@ -64,7 +69,7 @@ def digest(plan: Plan, version: str, shard_size: int) -> str:
     for task in plan.tasks:
         rows.append([task.name, task.shape, task.dtype, task.method, sorted(task.parameters.items()), task.labels,  # noqa: PERF401
                      task.rounded, task.arithmetic])  # fmt: skip
-    for model in plan.models.values():
+    for model in origins(plan):
         for path in model.paths():
             found = path.stat()
             rows.append([str(path.resolve()), found.st_size, found.st_mtime_ns])

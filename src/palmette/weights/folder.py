@@ -124,6 +124,10 @@ class Model:
             return name
         return self.embedding if HEAD.search(name) and self.tied else None
 
+    def origins(self) -> list[Model]:
+        """The models on disk that this one is made of: itself."""
+        return [self]
+
     def paths(self) -> list[Path]:
         """The weights files."""
         return sorted({info.file for info in self.tensors.values()})

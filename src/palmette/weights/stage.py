@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from palmette.core.checkpoint import TensorInfo
 from palmette.core.errors import RecipeError
@@ -84,9 +83,9 @@ class Stage(Model):
         """See Model."""
         return StageTensor(self.tasks[name], self.finished)
 
-    def paths(self) -> list[Path]:
-        """Every file that the stage is made from."""
-        return sorted({path for part in self.parts for path in part.paths()})
+    def origins(self) -> list[Model]:
+        """The models on disk that the stage is made of."""
+        return list({str(model): model for part in self.parts for model in part.origins()}.values())
 
     def close(self) -> None:
         """See Model."""

@@ -32,10 +32,10 @@ def read_model(folder: Path, weights: Checkpoint, dtype: str, given: bool = Fals
         with _quiet():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             _compare_shapes(folder, config, weights)
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            family = type(_skeleton(config)) if given else transformers.AutoModelForCausalLM
+            model, report = family.from_pretrained(
                 None if given else folder,
-                config=config,
-                state_dict=held,
+                **({"config": config, "state_dict": held} if given else {}),
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -84,11 +84,16 @@ def _compare_shapes(folder: Path, config: Any, weights: Checkpoint) -> None:
     layers = int(getattr(config.get_text_config(), "num_hidden_layers", 0) or 0)
     if layers > len(weights):
         raise ConfigMismatch(f"{folder}: config.json describes {layers} layers, the weights are {len(weights)} tensors")
-    with torch.device("meta"):
-        skeleton = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    skeleton = _skeleton(config)
     for name, parameter in skeleton.state_dict().items():
         held = weights.tensors.get(name) or weights.tensors.get(name.removeprefix(skeleton.base_model_prefix + "."))
         if held is not None and held.shape != tuple(parameter.shape):
             raise ConfigMismatch(
                 f"{folder}: tensor {name!r} has the shape {held.shape}, config.json says {tuple(parameter.shape)}"
             )
+
+
+def _skeleton(config: Any) -> Any:
+    """The model that a configuration describes, without memory for its weights."""
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)

@@ -1,0 +1,100 @@
+"""Merges of what does not fit together are refused, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from merging import digest, model, recipe, usual
+
+from palmette.core.errors import (
+    MismatchedModels,
+    ModelNotFound,
+    NotFinite,
+    PalmetteError,
+    RecipeError,
+    UnsafeCheckpoint,
+    Unsupported,
+)
+from palmette.weights.merge import merge
+
+NAN = np.full((16,), np.nan, np.float32)
+BAD: dict[str, tuple[dict[str, Any], type[PalmetteError], str]] = {
+    "another shape": ({"model.norm.weight": np.ones(17, np.float32)}, MismatchedModels, "different shapes"),
+    "another vocabulary": (
+        {"model.embed_tokens.weight": np.ones((41, 16), np.float32)}, MismatchedModels, "tokenizer_source"),
+    "a tensor less": ({"model.norm.weight": None}, MismatchedModels, "'model.norm.weight' is missing in"),
+    "a tensor more": ({"model.extra.weight": np.ones(1, np.float32)}, MismatchedModels, "'model.extra.weight' is missing"),  # noqa: E501
+    "NaN": ({"model.norm.weight": NAN}, NotFinite, "'model.norm.weight' of .*b holds NaN or infinity"),
+    "infinity": ({"model.norm.weight": np.full(16, np.inf, np.float32)}, NotFinite, "holds NaN"),
+    "another architecture": ({"config": {"architectures": ["GPT2LMHeadModel"]}}, MismatchedModels, "--allow-crimes"),
+    "quantised": ({"config": {"quantization_config": {"quant_method": "fp8"}}}, Unsupported, r"quantised \(fp8\)"),
+    "a layer more": ({"model.layers.3.mlp.up_proj.weight": np.ones((24, 16), np.float32)}, MismatchedModels, "layers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("method", ["linear", "ties"])
+def test_models_that_do_not_fit_are_refused_and_nothing_is_written(kind: str, method: str, tmp_path: Path) -> None:
+    changes, error, reason = BAD[kind]
+    base, a, b = model(tmp_path / "base", 0), model(tmp_path / "a", 1), model(tmp_path / "b", 2, **changes)
+    before = digest(Path(b))
+    made = recipe(method, a, b, base=base if method == "ties" else None)
+    with pytest.raises(error, match=reason):
+        merge(made).save(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "base"] and digest(Path(b)) == before
+
+
+def test_recipes_that_ask_for_what_cannot_be_are_refused(tmp_path: Path) -> None:
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    none = {"merge_method": "linear", "models": [{"model": a}, {"model": b}]}
+    with pytest.raises(RecipeError, match=r"'linear' needs 'weight' for 'lm_head.weight'"):
+        merge(none)
+    with pytest.raises(RecipeError, match="needs a base_model"):
+        merge(recipe("ties", a, b))
+    with pytest.raises(RecipeError, match=r"takes 1 to 1|exactly 1"):
+        merge(recipe("slerp", a, b, base=model(tmp_path / "c", 3)))
+    with pytest.raises(RecipeError, match=r"between 0 and 1, not 1.5"):
+        merge(recipe("ties", a, base=b, parameters={"density": 1.5}))
+    with pytest.raises(PalmetteError, match="sum to zero"):  # noqa: PT012
+        made = {
+            "merge_method": "linear",
+            "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((a, 1), (b, -1))],
+        }
+        merge(made).save(tmp_path / "out")
+    with pytest.raises(RecipeError, match="which has 3 layers"):
+        merge({"merge_method": "passthrough", "slices": [{"sources": [{"model": a, "layer_range": [0, 9]}]}]})
+    with pytest.raises(ModelNotFound, match=r"no folder '../../../nowhere'"):
+        merge(recipe("passthrough", "../../../nowhere"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
+    (tmp_path / "b" / "model.safetensors").unlink()
+    (tmp_path / "b" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UnsafeCheckpoint, match="pickled"):
+        merge(recipe("linear", a, b))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(usual("linear", tmp_path)))
+    script = (
+        "import resource, sys; from palmette.cli.main import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"sys.exit(main(['merge', {str(tmp_path / 'recipe.json')!r}, {str(tmp_path / 'out')!r}]))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr, run.stderr
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
