@@ -383,7 +383,7 @@ def test_what_no_document_satisfies_is_refused_before_the_first_token(schema: An
         ({"items": {"$ref": "https://example.com/other"}}, "/items/$ref"),
         ({"pattern": "(("}, "/pattern"),
         ({"pattern": "a{1,1000000000}"}, "/pattern"),
-        ({"$schema": "https://example.com/unknown"}, "/$schema"),
+        ({"$schema": "http://json-schema.org/draft-99/schema#"}, "/$schema"),
         ('{"type": ', ""),
         (7, ""),
     ],
@@ -450,6 +450,29 @@ def test_bad_options_are_refused() -> None:
 
 
 # -- documents of others, patterns, the report, the cache --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schema", "dialect", "good", "bad"),
+    [
+        ({"items": [{"type": "integer"}]}, "2019-09", "[1]", '["a"]'),
+        ({"minimum": 1, "exclusiveMinimum": True}, "draft4", "2", "1"),
+        ({"$schema": "https://example.com/of-a-shop", "prefixItems": [{"type": "null"}]}, "2020-12", "[null]", "[1]"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "prefixItems": [False]}, "draft7", "[1]", "[1"),
+    ],
+)
+def test_a_schema_that_does_not_say_its_draft_is_read_by_the_newest_that_fits(
+    schema: Any, dialect: str, good: str, bad: str
+) -> None:
+    rule = schema_constraint(ENGINE, schema)
+    assert rule.report.dialect == dialect
+    assert rule.accepts_text(good) and not rule.accepts_text(bad)
+
+
+def test_references_may_hold_what_no_uri_may() -> None:
+    name = "Def<(string|null)>"
+    rule = schema_constraint(ENGINE, {"$ref": f"#/$defs/{name}", "$defs": {name: {"enum": ["$ref", {"$ref": "a b"}]}}})
+    assert rule.accepts_text('{"$ref":"a b"}') and not rule.accepts_text("1")
 
 
 def test_references_lead_into_the_registry_and_nowhere_else() -> None:

@@ -55,12 +55,13 @@ _BECOMES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """One entry for each keyword location: its JSON pointer and how it is enforced.
+    """One entry for each keyword location, its JSON pointer and how it is enforced; and the draft that was followed.
 
     A keyword is said to be the validator's if any place where the schema uses its like was left to the validator.
     """
 
     keywords: tuple[tuple[str, Enforced], ...]
+    dialect: str = "2020-12"
 
     def by(self, how: Enforced) -> list[str]:
         """The pointers of the keywords enforced in one way."""
@@ -80,7 +81,7 @@ def report(source: Source, weak: frozenset[str]) -> Report:
     annotation /title
     """
     found = ((pointer(path), _enforced(path[-1], value, source, weak)) for path, value in _walk(source.schema, ()))
-    return Report(tuple(found))
+    return Report(tuple(found), source.dialect)
 
 
 def _enforced(name: str, value: Any, source: Source, weak: frozenset[str]) -> Enforced:

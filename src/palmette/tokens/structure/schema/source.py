@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 import jsonschema_rs as truth
 
@@ -29,6 +30,9 @@ DIALECTS: dict[str, tuple[int, Any]] = {
 }
 _NAMED = [("draft-04", "draft4"), ("draft-06", "draft6"), ("draft-07", "draft7"), ("2019-09",) * 2, ("2020-12",) * 2]
 _META = re.compile(r"^https?://json-schema\.org/(draft[-/][0-9-]+|draft/[0-9-]+)/?(schema)?#?$")
+_NEWEST = ("2020-12", "2019-09", "draft7", "draft4")
+_SAFE = "%/:#?[]@!$&'()*+,;=~"
+_WILD = re.compile(r"[^\w%/:#?\[\]@!$&'()*+,;=~.-]")
 MAX_DEPTH = 160  # levels of nesting; the compilers below recurse
 MAX_PARTS = 400_000  # objects, arrays and scalars of a schema
 PATTERNS = truth.FancyRegexOptions(backtrack_limit=100_000, size_limit=4 << 20)
@@ -77,7 +81,8 @@ def read_schema(
 
     Args:
         schema: a schema, or its JSON text.
-        dialect: its draft, over what `$schema` says; 2020-12 where nothing says it.
+        dialect: its draft, over what `$schema` says. Where neither says one that is known, it is the newest whose
+            rules for schemas this one obeys.
         registry: documents that references may lead to, by URI.
         formats: whether `format` is asserted; it is an annotation otherwise.
 
@@ -95,12 +100,23 @@ def read_schema(
     elif not isinstance(value, bool):
         raise SchemaError("", f"a schema is an object or a boolean, not {_short(value)}")
     _measure(value)
-    value, named = _dialect(value, dialect, registry or {})
-    settings = {"validate_formats": formats, "offline": True, "pattern_options": PATTERNS}
+    value, drafts = _dialects(_quoted(value), dialect, registry or {})
+    failure: SchemaError | None = None
+    for named in drafts:
+        try:
+            return _source(value, named, registry, formats)
+        except SchemaError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _source(value: Any, named: str, registry: Mapping[str, Any] | None, formats: bool) -> Source:
+    """The schema in one draft."""
     draft, make = DIALECTS[named]
     known = _registry(registry, draft)
     try:
-        validator = make(value, registry=known, **settings)
+        validator = make(value, registry=known, validate_formats=formats, offline=True, pattern_options=PATTERNS)
     except truth.ValidationError as error:
         raise SchemaError(_where(value, error), _reason(error)) from None
     except (ValueError, truth.ReferencingError) as error:
@@ -148,29 +164,37 @@ def _measure(schema: Any) -> None:
             raise SchemaError("", f"{_short(value)} is not a JSON value")
 
 
-def _dialect(schema: Any, asked: str | None, registry: Mapping[str, Any]) -> tuple[Any, str]:
-    """The schema, its `$schema` spelled as the validator knows it, and the name of its draft."""
+def _quoted(schema: Any) -> Any:
+    """The schema with what no URI may hold percent-encoded in its references (`#/definitions/Def<number>`)."""
+    if isinstance(schema, dict):
+        made = {}
+        for key, inner in schema.items():
+            wild = key == "$ref" and isinstance(inner, str) and _WILD.search(inner)
+            plain = key in ("const", "enum", "default", "examples")
+            made[key] = quote(inner, safe=_SAFE) if wild else inner if plain else _quoted(inner)
+        return made
+    return [_quoted(inner) for inner in schema] if isinstance(schema, list) else schema
+
+
+def _dialects(schema: Any, asked: str | None, registry: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """The schema, its `$schema` spelled as the validator knows it, and its draft, or those to try, the best first."""
     if asked is not None and asked not in DIALECTS:
         raise BadParameter(f"no dialect {asked!r}; known: {', '.join(DIALECTS)}")
     said = schema.get("$schema") if isinstance(schema, dict) else None
     if not isinstance(said, str):
-        return schema, asked or "2020-12"
+        return schema, (asked,) if asked else _NEWEST
     if said in registry and asked is None:
         inner = registry[said]
-        return schema, _dialect(inner, None, {})[1] if isinstance(inner, dict) else "2020-12"
+        return schema, _dialects(inner, None, {})[1][:1] if isinstance(inner, dict) else ("2020-12",)
     known = next((name for mark, name in _NAMED if mark in said and _META.match(said)), None)
     if (
         asked is None
         and known is None
-        and said.rstrip("#")
-        not in (
-            "http://json-schema.org/schema",
-            "https://json-schema.org/schema",
-        )
+        and said.startswith(("http://json-schema.org/draft", "https://json-schema.org/draft"))
     ):
         raise SchemaError("/$schema", f"unknown dialect {said!r}; known: {', '.join(DIALECTS)}")
-    named = asked or known or "2020-12"
-    return {key: inner for key, inner in schema.items() if key != "$schema"}, named
+    named = asked or known
+    return {key: inner for key, inner in schema.items() if key != "$schema"}, (named,) if named else _NEWEST
 
 
 def _registry(documents: Mapping[str, Any] | None, draft: int) -> Any:
