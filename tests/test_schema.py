@@ -470,7 +470,7 @@ def test_a_schema_that_does_not_say_its_draft_is_read_by_the_newest_that_fits(
 
 
 def test_references_may_hold_what_no_uri_may() -> None:
-    name = "Def<(string|null)>"
+    name = "Def<(string[]|null)>"
     rule = schema_constraint(ENGINE, {"$ref": f"#/$defs/{name}", "$defs": {name: {"enum": ["$ref", {"$ref": "a b"}]}}})
     assert rule.accepts_text('{"$ref":"a b"}') and not rule.accepts_text("1")
 

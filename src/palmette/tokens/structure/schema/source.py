@@ -31,8 +31,8 @@ DIALECTS: dict[str, tuple[int, Any]] = {
 _NAMED = [("draft-04", "draft4"), ("draft-06", "draft6"), ("draft-07", "draft7"), ("2019-09",) * 2, ("2020-12",) * 2]
 _META = re.compile(r"^https?://json-schema\.org/(draft[-/][0-9-]+|draft/[0-9-]+)/?(schema)?#?$")
 _NEWEST = ("2020-12", "2019-09", "draft7", "draft4")
-_SAFE = "%/:#?[]@!$&'()*+,;=~"
-_WILD = re.compile(r"[^\w%/:#?\[\]@!$&'()*+,;=~.-]")
+_SAFE = "%/:#?@!$&'()*+,;=~"
+_WILD = re.compile(r"[^\w%/:#?@!$&'()*+,;=~.-]")
 MAX_DEPTH = 160  # levels of nesting; the compilers below recurse
 MAX_PARTS = 400_000  # objects, arrays and scalars of a schema
 PATTERNS = truth.FancyRegexOptions(backtrack_limit=100_000, size_limit=4 << 20)
