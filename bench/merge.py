@@ -60,10 +60,10 @@ def shapes(width: int, layers: int, vocabulary: int) -> list[tuple[str, tuple[in
     return [*made, ("model.norm.weight", (width,)), ("lm_head.weight", (vocabulary, width))]
 
 
-def make(folder: Path, width: int, layers: int, vocabulary: int, change: int) -> None:
-    """A bfloat16 checkpoint: the base's noise, plus (change > 0) a smaller noise of its own."""
+def make(folder: Path, width: int, layers: int, vocabulary: int, change: int, dtype: str = "BF16") -> None:
+    """A checkpoint: the base's noise, plus (change > 0) a smaller noise of its own."""
     folder.mkdir()
-    tensors = [(name, "BF16", shape) for name, shape in shapes(width, layers, vocabulary)]
+    tensors = [(name, dtype, shape) for name, shape in shapes(width, layers, vocabulary)]
     half = sum(int(np.prod(shape)) for _, _, shape in tensors) + 1
     shards, spots, index = layout(tensors, half)
     files = {shard.file: (folder / shard.file).open("wb") for shard in shards}
@@ -76,7 +76,7 @@ def make(folder: Path, width: int, layers: int, vocabulary: int, change: int) ->
             rng = np.random.default_rng([change, number])
             values += rng.standard_normal(values.size, np.float32) * np.float32(0.002)
         files[spots[name].file].seek(spots[name].start)
-        files[spots[name].file].write(encode(values, "BF16").tobytes())
+        files[spots[name].file].write(encode(values, dtype).tobytes())
     for file in files.values():
         file.close()
     if len(shards) > 1:

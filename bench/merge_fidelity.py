@@ -3,7 +3,8 @@
     python bench/merge_fidelity.py --mergekit /path/to/mergekit-yaml
 
 Prints a line for each method and type: positions that differ, the largest difference in units in the last place of the
-output's type, and the largest relative to the tensor's largest number. Random masks (DARE, DELLA) cannot be equal:
+largest number at that position, the largest relative to the tensor's largest number, and, for methods that trim, how
+many differences are not at a magnitude tied with the threshold. Random masks (DARE, DELLA) cannot be equal:
 they run at density 1, where nothing is dropped. mergekit must live in an environment of its own.
 """
 
@@ -21,9 +22,12 @@ from merge import make
 from numpy.typing import NDArray
 
 from palmette.core.checkpoint import open_checkpoint
+from palmette.weights.dtypes import rounding
 from palmette.weights.merge import merge
 
 SHARED = ("t", "select_topk")
+TRIMMED = ("ties", "breadcrumbs", "breadcrumbs_ties", "sce")
+Array = NDArray[np.float32]
 WEIGHTS = (0.6, 0.3)
 CASES: dict[str, dict[str, Any]] = {
     "linear": {"weight": WEIGHTS, "base": None},
@@ -62,28 +66,52 @@ def recipe(method: str, home: Path, dtype: str) -> dict[str, Any]:
     return {**made, "base_model": str(home / base)} if base else made
 
 
-def units(found: NDArray[np.float32], wanted: NDArray[np.float32], dtype: str) -> NDArray[np.int64]:
-    """Differences in units in the last place."""
-    shift = 16 if dtype == "bfloat16" else 0
-    places = []
-    for values in (found, wanted):
-        bits = values.reshape(-1).view(np.int32).astype(np.int64) >> shift
-        places.append(np.where(bits < 0, -(bits & (0x7FFFFFFF >> shift)), bits))
-    return np.abs(places[0] - places[1])
+def units(found: Array, wanted: Array, parents: list[Array], dtype: str) -> NDArray[np.float64]:
+    """Differences in units in the last place of the largest of the numbers that meet at a position."""
+    scale = np.max(np.abs([found, wanted, *parents]), axis=0)
+    place = np.floor(np.log2(np.maximum(scale, 1e-30))) - (7 if dtype == "bfloat16" else 23)
+    return np.abs(found.astype(np.float64) - wanted) / 2.0**place
 
 
-def compare(ours: Path, theirs: Path, dtype: str) -> str:
+def tied(parents: list[Array], method: str, dtype: str) -> NDArray[np.bool_]:
+    """Positions where a magnitude equals the one at which a model is trimmed: which of them are kept is arbitrary."""
+    base, count = parents[0], parents[0].size
+    changes = [rounding(p - base, "BF16") if dtype == "bfloat16" else p - base for p in parents[1:]]
+    if method == "sce":
+        spread = np.var(changes, axis=0, ddof=1)
+        spread = rounding(spread.astype(np.float32), "BF16") if dtype == "bfloat16" else spread
+        ranked, ranks = [spread], [int(0.5 * np.count_nonzero(spread))]
+    else:
+        top = int(0.02 * count) if "crumbs" in method else 0
+        ranked, ranks = changes, [top, int(0.9 * count) + top] if top else [max(1, int(0.5 * count))]
+    made = np.zeros(count, bool)
+    for values in map(np.abs, ranked):
+        order = np.sort(values)[::-1]
+        for rank in ranks:
+            made |= np.isin(values, order[max(0, rank - 1) : rank + 1])
+    return made
+
+
+def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> str:
     """A line of numbers."""
-    one, two = open_checkpoint(ours), open_checkpoint(theirs)
+    one, two, *parents = (open_checkpoint(f) for f in (ours, theirs, *(home / name for name in ("base", "a", "b"))))
     if set(one) != set(two):
         return f"other tensors: {sorted(set(one) ^ set(two))[:4]}"
-    differing, count, worst, relative = 0, 0, 0, 0.0
+    differing, count, worst, untied, relative, wide = 0, 0, 0.0, 0, 0.0, False
     for name in one:
-        found, wanted = np.array(one[name], np.float32), np.array(two[name], np.float32)
-        apart = units(found, wanted, dtype)
-        differing, count, worst = differing + int((apart > 0).sum()), count + apart.size, max(worst, int(apart.max()))
+        found, wanted, *given = (np.array(x[name], np.float32).reshape(-1) for x in (one, two, *parents))
+        if dtype == "bfloat16" and two.tensors[name].dtype == "F32":
+            wanted, wide = rounding(wanted, "BF16"), True
+        apart = units(found, wanted, given, dtype)
+        differing, count, worst = differing + int((apart > 0).sum()), count + apart.size, max(worst, float(apart.max()))
         relative = max(relative, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
-    return f"{differing:>8} of {count}  {worst:>10} ulp  {relative:.1e}" if differing else "bit-exact"
+        if method in TRIMMED:
+            untied += int(((apart > 1) & ~tied(given, method, dtype)).sum())
+    note = " (mergekit writes float32; compared after rounding)" if wide else ""
+    if not differing:
+        return "bit-exact" + note
+    said = f"{differing:>8} of {count}  {worst:>8.1f} ulp  {relative:.1e}"
+    return said + (f"  {untied} of them over 1 ulp and not tied with a threshold" if method in TRIMMED else "") + note
 
 
 def main() -> None:
@@ -95,11 +123,13 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="palmette-fidelity-") as scratch:
         home = Path(scratch)
-        for change, name in enumerate(("base", "a", "b")):
-            make(home / name, 256, 1, 300, change)
+        for dtype in given.dtypes:
+            (home / dtype).mkdir()
+            for change, name in enumerate(("base", "a", "b")):
+                make(home / dtype / name, 256, 1, 300, change, "BF16" if dtype == "bfloat16" else "F32")
         for method in given.methods:
             for dtype in given.dtypes:
-                said = recipe(method, home, dtype)
+                said = recipe(method, home / dtype, dtype)
                 path, out = home / "recipe.yml", home / f"{method}-{dtype}"
                 path.write_text(yaml.safe_dump(said))
                 command = [given.mergekit, str(path), str(out / "theirs"), "--quiet"]
@@ -108,7 +138,10 @@ def main() -> None:
                     print(f"{method:<17} {dtype:<9} mergekit: {done.stderr.strip()[-150:]}", flush=True)
                     continue
                 merge(path, compute="mergekit").save(out / "ours")
-                print(f"{method:<17} {dtype:<9} {compare(out / 'ours', out / 'theirs', dtype)}", flush=True)
+                print(
+                    f"{method:<17} {dtype:<9} {compare(home / dtype, out / 'ours', out / 'theirs', method, dtype)}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ def arcee_fusion(inputs: Inputs) -> Combine:
     """
 
     def importance(block: Block) -> Array:
-        a, b = (array.reshape(-1, inputs.width) for array in block.models)
+        a, b = (array.reshape(-1, inputs.width).astype(np.float64) for array in block.models)
         p, q = _log_softmax(b), _log_softmax(a)
         divergence = (np.exp(p) * (p - q)).sum(axis=1, keepdims=True)
-        made: Array = np.abs((b - a) * divergence).astype(a.dtype).reshape(-1)
+        made: Array = np.abs((b - a) * divergence).astype(block.models[0].dtype).reshape(-1)
         return made
 
     limit = _limit(inputs, importance)

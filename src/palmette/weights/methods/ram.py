@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from palmette.weights.blocks import Block, Combine, Inputs
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Rounding
 from palmette.weights.methods.task import deltas
 
 __all__ = ["ram", "ramplus_tl"]
@@ -25,7 +27,7 @@ def ram(inputs: Inputs, epsilon: float = 1e-5) -> Combine:
     >>> ram(inputs)(inputs.load((0, 3)))
     array([1., 3., 0.], dtype=float32)
     """
-    return _merge(inputs, epsilon, [1.0] * len(inputs.models))
+    return _merge(inputs, epsilon, [1.0] * len(inputs.models), inputs.q)
 
 
 def ramplus_tl(inputs: Inputs, r: float = 0.1, alpha: float = 0.2, epsilon: float = 1e-5) -> Combine:
@@ -46,7 +48,7 @@ def ramplus_tl(inputs: Inputs, r: float = 0.1, alpha: float = 0.2, epsilon: floa
     """
 
     def visit(block: Block) -> list[tuple[int, int]]:
-        changed = np.abs(deltas(inputs, block)) > epsilon
+        changed = _changed(inputs, deltas(inputs, block), epsilon)
         several = changed.sum(axis=0) > 1
         return [(int((row & several).sum()), int((row & ~several).sum())) for row in changed]
 
@@ -55,19 +57,23 @@ def ramplus_tl(inputs: Inputs, r: float = 0.1, alpha: float = 0.2, epsilon: floa
     for shared, own in counts.tolist():
         ratio = min(max(shared / own if own else 0.0, 0.0), alpha)
         factors.append(1 + r * ratio)
-    return _merge(inputs, epsilon, factors)
+    return _merge(inputs, epsilon, factors, lambda values: values)  # mergekit rounds only the differences here
 
 
-def _merge(inputs: Inputs, epsilon: float, factors: list[float]) -> Combine:
+def _changed(inputs: Inputs, found: Array, epsilon: float) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(found) > inputs.q(np.array([epsilon], found.dtype)))
+
+
+def _merge(inputs: Inputs, epsilon: float, factors: list[float], q: Rounding) -> Combine:
     def combine(block: Block) -> Array:
         found = deltas(inputs, block)
         kind = found.dtype.type
-        changed = np.abs(found) > epsilon
+        changed = _changed(inputs, found, epsilon)
         times = np.maximum(changed.sum(axis=0), 1).astype(found.dtype)
         made = np.zeros_like(found[0])
         for row, mask, factor in zip(found, changed, factors, strict=True):
             kept = np.where(mask, row, kind(0))
-            made += np.where(times == 1, kept * kind(factor), inputs.q(kept / times))
-        return inputs.q(made) + block.anchor
+            made += np.where(times == 1, kept * kind(factor), q(kept / times))
+        return q(made) + block.anchor
 
     return combine

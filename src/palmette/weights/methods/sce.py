@@ -61,12 +61,16 @@ def sce(inputs: Inputs, select_topk: float = 1.0, int8_mask: bool = False) -> Co
 
 def _selection(inputs: Inputs, share: float) -> Callable[[Array, int], Array]:
     """The variance where it is among the largest `share` of those that are not zero, and zero elsewhere."""
-    varying = sum(inputs.scan(lambda block: int(np.count_nonzero(inputs.kernels.variance(deltas(inputs, block))))))
+
+    def variance(found: Array) -> Array:
+        return inputs.q(inputs.kernels.variance(found))
+
+    varying = sum(inputs.scan(lambda block: int(np.count_nonzero(variance(deltas(inputs, block))))))
     rank = int(share * varying)
-    (cut,) = inputs.cuts(lambda block: [inputs.kernels.variance(deltas(inputs, block))], [[rank]])[0]
+    (cut,) = inputs.cuts(lambda block: [variance(deltas(inputs, block))], [[rank]])[0]
 
     def chosen(found: Array, start: int) -> Array:
-        spread = inputs.kernels.variance(found)
+        spread = variance(found)
         inputs.kernels.keep(spread, cut, start, True)
         return spread
 
