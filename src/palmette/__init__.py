@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from palmette.core.errors import PalmetteError
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
+    from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
@@ -99,6 +100,7 @@ _HOMES = {
     "palmette.core.errors": "PalmetteError",
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
+    "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
@@ -177,6 +179,7 @@ __all__ = [
     "grow",
     "guide",
     "karcher",
+    "landscape",
     "linear",
     "logit_bias",
     "mbr",

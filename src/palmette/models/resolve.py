@@ -15,7 +15,7 @@ from palmette.models.hub import snapshot
 if TYPE_CHECKING:
     from palmette.weights.merge import Merge
 
-__all__ = ["DEFAULT_MODEL", "Reference", "ZOO", "looks_like_model", "open_engine", "parse_reference"]
+__all__ = ["DEFAULT_MODEL", "Reference", "ZOO", "folder_of", "looks_like_model", "open_engine", "parse_reference"]
 
 DEFAULT_MODEL = "zoo:seedling"
 ZOO = {"seedling": "a toy Llama of 0.9 million parameters that ships with Palmette"}
@@ -91,7 +91,7 @@ def open_engine(
 
         return open_merge(model, _engine_for(engine), dtype, device)
     reference = parse_reference(str(model))
-    folder = _folder(reference)
+    folder = folder_of(reference)
     if engine == "auto":
         plain = dtype in ("float32", "auto") and device == "cpu"
         engine = "numpy" if (reference.scheme == "zoo" and plain) or not _torch_installed() else "torch"
@@ -134,7 +134,7 @@ def _torch_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 
 
-def _folder(reference: Reference) -> Path:
+def folder_of(reference: Reference) -> Path:
     if reference.scheme == "zoo":
         return Path(str(resources.files("palmette.models") / "zoo" / reference.name))
     if reference.scheme == "hf":
