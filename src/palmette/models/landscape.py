@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from palmette.core.checkpoint import open_checkpoint, read_config, refuse_remote_code
 from palmette.core.errors import BadParameter, MissingExtra, UsageError
@@ -61,10 +65,9 @@ def landscape(
         line: only the first direction.
         seed: of random directions and of the points held out.
         norm: "filter", "layer", "element" (the same under every rescaling that keeps the function) or "none".
-        select: a regular expression: only parameters whose names it is found in are moved.
+        select: a regular expression: only parameters whose names hold it are moved.
         span: the coordinates' range; by default as far as the loss is below that of guessing.
-        tokens: how many tokens are predicted.
-        length: tokens of a sequence.
+        tokens, length: how many tokens are predicted, in sequences of how many.
         dtype: what the model computes in; positions are computed in float32 and rounded once.
         device: "cpu", "cuda", "cuda:1" …
         tolerance: the surrogate's error that is small enough, as a share of the range.
@@ -75,7 +78,6 @@ def landscape(
     Raises:
         BadParameter: for a plane that is none, or data that is empty.
         MismatchedModels: for checkpoints that do not fit the model.
-        MissingExtra: without PyTorch, transformers, scipy and plotly.
 
     >>> import palmette
     >>> text = ["One day Runa went to the park. She was happy."] * 4
@@ -83,31 +85,27 @@ def landscape(
     >>> found.origin.value < found(found.surrogate.high[0])
     True
     """
-    chosen = list(directions) if directions is not None else _directions(plane, seed, norm)
-    chosen = chosen[:1] if line else chosen
+    chosen = list(directions or _directions(plane, seed, norm))[: 1 if line else 2]
     folder = folder_of(parse_reference(str(model)))
-    module = _module(folder, device)
     ids, real = windows(_documents(data, FileTokenizer(folder)), length, tokens)
-    metric = TokenLoss(module, ids, real)
-    space = Space(module, select, getattr(torch, dtype))
+    metric = TokenLoss(_module(folder, device), ids, real)
+    space = Space(metric.model, select, getattr(torch, dtype))
+    spec = _spec(space, ids, real) | {"directions": [one.spec() for one in chosen], "select": select}
     vectors = [direction.make(space, metric) for direction in chosen]
-    specs = [direction.spec() for direction in chosen]
-    named = [name for name, d in zip(("α", "β"), chosen, strict=False) if d]
-    facts = {"title": f"Loss landscape of {model}", "directions": [_said(spec) for spec in specs]}
-    spec = {
+    said = {"title": f"Loss landscape of {model}", "directions": [_said(one.spec()) for one in chosen]}
+    with closing(Store(None if store is None else Path(store), spec)) as kept:
+        more: dict[str, Any] = {"tolerance": tolerance, "seed": seed, "facts": said, "progress": progress}
+        return measure(space, metric, vectors, span=span or _span(chosen), store=kept, **more)
+
+
+def _spec(space: Space, ids: NDArray[np.int64], real: NDArray[np.bool_]) -> dict[str, Any]:
+    """What a point's bits depend on, besides the directions."""
+    return {
         "model": hashlib.sha256(space.origin.cpu().numpy().tobytes()).hexdigest(),
         "data": hashlib.sha256(ids.tobytes() + real.tobytes()).hexdigest(),
-        "directions": specs, "select": select, "dtype": dtype, "threads": torch.get_num_threads(),
+        "dtype": str(space.dtype), "device": space.device.type, "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }  # fmt: skip
-    kept = Store(None if store is None else Path(store), spec)
-    try:
-        return measure(
-            space, metric, vectors, labels=named, span=span or _span(chosen), tolerance=tolerance, store=kept,
-            seed=seed, facts=facts, progress=progress,
-        )  # fmt: skip
-    finally:
-        kept.close()
 
 
 def _directions(plane: str, seed: int, norm: Norm) -> list[Direction]:
