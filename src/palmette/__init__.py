@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from palmette.core.scores import Scores
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow, model
+    from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.tokens.decode import Decoding, Plan
@@ -102,6 +103,7 @@ _HOMES = {
     "palmette.core.scores": "Scores",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow model",
+    "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.tokens.decode": "Decoding Plan",
@@ -140,6 +142,7 @@ __all__ = [
     "Node",
     "PalmetteError",
     "Plan",
+    "RemoteModel",
     "Rng",
     "Scores",
     "Step",
@@ -155,6 +158,7 @@ __all__ = [
     "breadcrumbs",
     "breadcrumbs_ties",
     "choice",
+    "connect",
     "constrain",
     "constraint",
     "contrastive",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from palmette.cli.remote import run_remote
 from palmette.cli.shared import (
     Generation,
     common_views,
@@ -19,6 +20,7 @@ from palmette.cli.shared import (
     strategy_from,
 )
 from palmette.core.errors import UsageError
+from palmette.models.remote.providers import is_remote
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.structure.template import Program
 from palmette.tokens.trace.terminal import color_text, scale_line, token_table
@@ -53,10 +55,14 @@ def command(
 ) -> int:
     """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
 
-    MODEL is zoo:seedling, hf:OWNER/NAME, or a folder in Hugging Face format. PROMPT - reads standard input.
+    MODEL is zoo:seedling, hf:OWNER/NAME, a folder in Hugging Face format, or PROVIDER:NAME (openai, anthropic, gemini,
+    cohere, openrouter, huggingface, together, ollama, lmstudio, llamacpp, vllm …). PROMPT - reads standard input.
     """
     model, prompt = positionals(words)
     generation = Generation(**options)
+    if is_remote(model):
+        given = {"--strategy": strategy, "--view": views, "--template": template, "--show-probs": show_probs}
+        return run_remote(model, prompt, generation, [name for name, value in given.items() if value], as_json)
     strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
     seen = [*common_views(views, generation), *own]

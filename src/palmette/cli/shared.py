@@ -13,6 +13,7 @@ import click
 from palmette.core.engine import Engine, Strategy, View
 from palmette.core.errors import BadParameter, PalmetteError, UsageError
 from palmette.core.signature import build
+from palmette.models.remote.providers import is_remote
 from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, looks_like_model, open_engine
 from palmette.tokens.decode import Decoding
 from palmette.tokens.dialect import DIALECTS, chain, check_strategy, parse_settings
@@ -191,7 +192,7 @@ def positionals(words: Sequence[str]) -> tuple[str, str]:
         return DEFAULT_MODEL, _standard_input()
     if words[0] == "-":
         return DEFAULT_MODEL, _standard_input()
-    if looks_like_model(words[0]):
+    if looks_like_model(words[0]) or is_remote(words[0]):
         return words[0], _standard_input()
     return DEFAULT_MODEL, words[0]
 

@@ -16,6 +16,16 @@ PalmetteError                     exit code 1
 ├── MissingExtra                  an optional dependency is not installed
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
+├── ProviderError                 an API did not answer as it should; carries the HTTP status
+│   ├── MissingKey                no key in the environment
+│   ├── KeyRefused                401, 403
+│   ├── NotServed                 404: no such model or address
+│   ├── RequestRefused            400, 413, 422
+│   ├── RateLimited               429
+│   ├── ProviderFailed            5xx, or an error in the middle of a stream
+│   ├── NoConnection              the host cannot be reached, or the connection broke
+│   ├── TimedOut                  silence, or the total time was up
+│   └── BadAnswer                 no JSON, no stream, cut off, too large
 ├── OutputError                   a result cannot be written: a full disk, a folder in the way
 └── ModelError                    a model cannot be loaded or run
     ├── ModelNotFound             no such folder, repository or cached snapshot
@@ -33,6 +43,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BadAnswer",
     "BadParameter",
     "BudgetTooSmall",
     "ConfigMismatch",
@@ -41,16 +52,25 @@ __all__ = [
     "EmptyPrompt",
     "EmptySupport",
     "GrammarError",
+    "KeyRefused",
     "MismatchedModels",
     "MissingExtra",
+    "MissingKey",
     "ModelError",
     "ModelNotFound",
+    "NoConnection",
     "NotFinite",
+    "NotServed",
     "OutputError",
     "PalmetteError",
     "PromptTooLong",
+    "ProviderError",
+    "ProviderFailed",
+    "RateLimited",
     "RecipeError",
+    "RequestRefused",
     "SchemaError",
+    "TimedOut",
     "UnknownModel",
     "UnknownName",
     "UnsafeCheckpoint",
@@ -155,6 +175,60 @@ class MissingExtra(PalmetteError):
 
 class Unsupported(PalmetteError):
     """The engine or model lacks a capability that the request needs."""
+
+
+class ProviderError(PalmetteError):
+    """An API did not answer as it should; `status` is the HTTP status, if there was one."""
+
+    advice = ""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class MissingKey(ProviderError):
+    """A provider needs a key and there is none."""
+
+
+class KeyRefused(ProviderError):
+    """The key is wrong, or does not allow this."""
+
+    advice = "; check the key and what it allows"
+
+
+class NotServed(ProviderError):
+    """The provider has no such model or address."""
+
+    advice = "; check the model's name and the base URL"
+
+
+class RequestRefused(ProviderError):
+    """The provider does not take the request as it is."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests or tokens; trying again later helps."""
+
+    advice = "; wait, or ask for a higher limit"
+
+
+class ProviderFailed(ProviderError):
+    """The provider failed at a request that was right."""
+
+    advice = "; try again later"
+
+
+class NoConnection(ProviderError):
+    """The host cannot be reached, or the connection broke."""
+
+
+class TimedOut(ProviderError):
+    """The answer took too long."""
+
+
+class BadAnswer(ProviderError):
+    """The answer is not what this kind of API answers, or is not whole."""
 
 
 class EmptySupport(PalmetteError):

@@ -1,0 +1,1 @@
+"""Models behind an API: wires (pure codecs), providers (data), one network client."""
