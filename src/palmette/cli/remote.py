@@ -12,6 +12,7 @@ import click
 
 from palmette.cli.shared import Generation, read_text
 from palmette.core.errors import UsageError
+from palmette.tokens.structure.schema.values import spelled
 from palmette.tokens.trace.visible import printable
 
 __all__ = ["run_remote"]
@@ -38,8 +39,9 @@ def run_remote(model: str, prompt: str, generation: Generation, refused: Sequenc
     )  # fmt: skip
     if as_json or schema is not None:
         answer = asked(prompt)
-        report = {"model": model, "prompt": prompt, "text": answer.text, **asdict(answer.response)}
-        click.echo(json.dumps(report, ensure_ascii=False, default=str) if as_json else answer.text)
+        text = answer.text if schema is None else spelled(answer.value)
+        report = {"model": model, "prompt": prompt, "text": text, **asdict(answer.response)}
+        click.echo(json.dumps(report, ensure_ascii=False, default=str) if as_json else text)
         _note(answer.response.notes)
         return 0
     terminal, written = sys.stdout.isatty(), False

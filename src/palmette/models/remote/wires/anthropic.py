@@ -61,7 +61,8 @@ class Anthropic:
             "system": system or None, "temperature": request.temperature, "top_p": request.top_p,
             "top_k": request.top_k, "stop_sequences": list(request.stop), "stream": True if stream else None,
             "tools": [
-                {"name": t.name, "description": t.description, "input_schema": dict(t.parameters)} for t in request.tools
+                {"name": t.name, "description": t.description, "input_schema": dict(t.parameters)}
+                for t in request.tools
             ],
         })  # fmt: skip
         return {**body, **request.structured, **request.extra}, notes
