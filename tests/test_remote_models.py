@@ -308,7 +308,7 @@ def test_options_that_are_none_are_refused() -> None:
 def test_the_command_streams_text_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": "[1]"}}]})
+    said = answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": '{"n": 1}'}}]})
     with served([streamed("openai"), answer(200, ANSWERS["openai"][0]), said, answer(401, ERRORS["openai"])]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
