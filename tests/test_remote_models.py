@@ -106,6 +106,24 @@ def test_an_answer_of_a_type_is_asked_for_again_until_it_is_one() -> None:
         remote("openai", server, output=Point)("Where?")
 
 
+def test_a_template_is_filled_gap_by_gap_and_asked_for_again() -> None:
+    def said(text: str) -> bytes:
+        return answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": text}}]})
+
+    template = "Name: {name:regex([A-Z][a-z]+)}\nAge: {age:int(1,99)}\nLikes: {likes:list(choice,tea,rain)}."
+    replies = [said(t) for t in ("runa", "Runa", "seven", "200", "41", "tea, rain")]
+    with served(replies) as server:
+        model = remote("openai", server)
+        done = palmette.fill(model, template, where={"age": lambda age: age > 40})
+        assert done.values == {"name": "Runa", "age": 41, "likes": ["tea", "rain"]}
+        assert done.text == "Name: Runa\nAge: 41\nLikes: tea, rain." and len(server.requests) == 6
+        turns = server.requests[4][2]["messages"]
+    assert [m["role"] for m in turns] == ["user", "assistant", "user", "assistant", "user"]
+    assert "Name: Runa" in turns[0]["content"] and "'200' is not age" in turns[4]["content"]
+    with served([said("no")]) as server, pytest.raises(ConstraintError, match=r"3 answers that do not fit.*'no'"):
+        palmette.fill(remote("openai", server), "{n:int}")
+
+
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 Fault = Callable[[str], Any]

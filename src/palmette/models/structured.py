@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from palmette.core.engine import Engine
 from palmette.models.local import LocalModel, opened
 from palmette.tokens.structure.choice import Choice, choose
 from palmette.tokens.structure.template import Filled, Program
 from palmette.tokens.views.base import compose
+
+if TYPE_CHECKING:
+    from palmette.models.remote.model import RemoteModel
 
 __all__ = ["choice", "fill", "program"]
 
@@ -40,14 +43,15 @@ def program(source: LocalModel | Engine | str, prompt: str = "") -> Program:
     return Program.begin(opened(source).engine, prompt)
 
 
-def fill(source: LocalModel | Engine | str, template: str, **options: Any) -> Filled:
+def fill(source: LocalModel | RemoteModel | Engine | str, template: str, **options: Any) -> Filled:
     """Fill the holes of a template; everything else stands as it is written.
 
     Holes are `{name:kind}`: text, until(STOP), word, regex(PATTERN), choice(a,b), int, int(1,99), float, bool, date,
     list(KIND). Limits follow after a comma: max=30 (tokens), stop=…; lists take sep=…, least=…, most=….
 
     Args:
-        source: a model, an engine or a model reference; a model's views, strategy and seed are used.
+        source: a model, an engine or a model reference; a model's views, strategy and seed are used. A model behind an
+            API is asked for gap after gap, and its answers are checked (options: where, tries, and those of a call).
         template: begins with text.
         options: strategy, views, where, max_tokens, seed: see `Program.fill`.
 
@@ -55,6 +59,10 @@ def fill(source: LocalModel | Engine | str, template: str, **options: Any) -> Fi
     >>> sorted(done.values)
     ['age', 'name']
     """
+    if not isinstance(source, str) and hasattr(source, "provider"):
+        from palmette.models.remote.fill import fill_remote
+
+        return fill_remote(cast("RemoteModel", source), template, **options)
     model = opened(source)
     known = {k: v for k, v in model.options.items() if k in ("max_tokens", "seed")}
     given = {"strategy": model.strategy, **known, **options, "views": (*model.views, *options.get("views", ()))}

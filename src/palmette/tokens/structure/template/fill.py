@@ -22,7 +22,7 @@ from palmette.tokens.structure.template.parse import Literal, Part, holes_of, pa
 from palmette.tokens.structure.template.read import spans
 from palmette.tokens.views.constrain import constrain
 
-__all__ = ["Filled", "Program", "fill_template"]
+__all__ = ["Filled", "Program", "Where", "fill_template", "holes_in"]
 
 TRIES = 32
 Where = Mapping[str, Callable[[Any], bool]]
@@ -252,6 +252,15 @@ def _failed(where: Where, values: Mapping[str, Any], raw: Mapping[str, list[str]
                 if not test(value):
                     return name, text
     return None
+
+
+def holes_in(parts: tuple[Part, ...], text: str) -> dict[str, Any]:
+    """The values of the holes of a text that fits a template.
+
+    Raises:
+        ConstraintError: if it does not fit.
+    """
+    return _values(parts, text)[1]
 
 
 def _values(parts: tuple[Part, ...], text: str) -> tuple[dict[str, list[str]], dict[str, Any]]:
