@@ -98,3 +98,13 @@ def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr, run.stderr
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_gguf_is_refused_by_name_as_a_folder_and_as_a_file(tmp_path: Path) -> None:
+    a, folder = model(tmp_path / "a", 1), tmp_path / "quantised"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "weights.gguf").write_bytes(b"GGUF")
+    for name in (folder, folder / "weights.gguf"):
+        with pytest.raises(Unsupported, match=r"GGUF.*original in safetensors"):
+            merge(recipe("linear", a, str(name)))

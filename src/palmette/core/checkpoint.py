@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.errors import ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsafeCheckpoint
+from palmette.core.errors import ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsafeCheckpoint, Unsupported
 
 __all__ = ["Checkpoint", "TensorInfo", "open_checkpoint", "positive", "read_config", "read_header", "read_json",
            "refuse_remote_code"]  # fmt: skip
@@ -166,6 +166,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise UnsafeCheckpoint(
             f"{folder} holds only pickled weights ({pickled[0]}), which can run code when loaded; "
             "convert them to safetensors"
+        )
+    quantised = sorted(p.name for p in folder.glob("*.gguf"))
+    if quantised:
+        raise Unsupported(
+            f"{folder} holds only GGUF weights ({quantised[0]}), which are not read here; "
+            "take the model's original in safetensors"
         )
     raise ModelNotFound(f"{folder} holds no *.safetensors weights")
 

@@ -31,8 +31,11 @@ def local(path: str, revision: str | None = None) -> Path:
 
     Raises:
         ModelNotFound: if there is none.
+        Unsupported: for a GGUF file.
     """
     folder = Path(path).expanduser()
+    if folder.is_file() and folder.suffix == ".gguf":
+        raise Unsupported(f"{path} is a GGUF file, which is not read here; take the model's original in safetensors")
     if not folder.is_dir():
         raise ModelNotFound(f"no folder {path!r} (a name on the Hugging Face Hub is fetched by 'palmette merge')")
     return folder
