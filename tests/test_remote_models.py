@@ -313,6 +313,13 @@ def test_names_that_are_none_are_refused(name: str) -> None:
         connect(name, key="k")
 
 
+def test_models_of_providers_are_not_opened_as_folders() -> None:
+    with pytest.raises(UnknownModel, match=r"palmette.connect\('openai:gpt-5'\)"):
+        palmette.model("openai:gpt-5")
+    with pytest.raises(UnknownModel, match="Did you mean 'openai'"):
+        palmette.model("opnai:gpt-5")
+
+
 def test_options_that_are_none_are_refused() -> None:
     with pytest.raises(UsageError, match=r"no option 'temprature'.*temperature"):
         connect("ollama:m", temprature=1)
@@ -343,6 +350,6 @@ def test_the_command_streams_text_alone(
         assert main(["run", "openai:m", "Hello"]) == 1
         assert "check the key" in capsys.readouterr().err
     assert main(["run", "openai:m", "Hello", "--strategy", "beam:4"]) == 2
-    assert "--strategy need the scores" in capsys.readouterr().err
+    assert "--strategy: this needs the scores" in capsys.readouterr().err
     assert main(["run", "openai:m", "Hello", "--set", "min_p=0.1"]) == 2
     assert palmette.connect is connect

@@ -29,8 +29,8 @@ def run_remote(model: str, prompt: str, generation: Generation, refused: Sequenc
     refused = [*refused, *(name for name, value in local.items() if value)]
     if refused:
         raise UsageError(
-            f"{', '.join(refused)} need the scores of every token, which {model.partition(':')[0]} does not give; "
-            "they work with models on this machine (--set temperature=…, top_p=…, top_k=…, --json-schema work here)"
+            f"{', '.join(refused)}: this needs the scores of every token, which {model.partition(':')[0]} does not "
+            "give; it works with models on this machine (here: --set temperature=…, top_p=…, top_k=…, --json-schema)"
         )
     schema = None if generation.json_schema is None else json.loads(read_text(generation.json_schema))
     asked = connect(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from palmette.core.engine import Engine
 from palmette.core.errors import BadParameter, MissingExtra, ModelNotFound, UnknownModel, UnsupportedArchitecture
 from palmette.models.hub import snapshot
+from palmette.models.remote.providers import PROVIDERS, is_remote
 
 if TYPE_CHECKING:
     from palmette.weights.merge import Merge
@@ -64,9 +65,11 @@ def parse_reference(text: str) -> Reference:
         return Reference("hf", name, revision or None)
     if Path(text).expanduser().is_dir():
         return Reference("folder", str(Path(text).expanduser()))
-    hint = "Write zoo:seedling, hf:OWNER/NAME, or the path of a model's folder."
+    if is_remote(text):
+        raise UnknownModel("model on this machine", text, [], f" palmette.connect({text!r}) asks that provider's API.")
+    hint = "Write zoo:seedling, hf:OWNER/NAME, PROVIDER:NAME, or the path of a model's folder."
     if colon and "/" not in scheme and "\\" not in scheme and len(scheme) > 1:
-        raise UnknownModel("provider", scheme, SCHEMES, f" In {text!r}. {hint}")
+        raise UnknownModel("provider", scheme, [*SCHEMES, *PROVIDERS], f" In {text!r}. {hint}")
     if text.startswith((".", "/", "~")):
         raise ModelNotFound(f"no folder {text!r}. {hint}")
     raise UnknownModel("model", text, [f"zoo:{name}" for name in ZOO], f" {hint}")
