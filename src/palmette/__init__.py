@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from palmette.core.errors import PalmetteError
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
+    from palmette.models.chat import chat
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.remote.model import RemoteModel, connect
@@ -101,6 +102,7 @@ _HOMES = {
     "palmette.core.errors": "PalmetteError",
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
+    "palmette.models.chat": "chat",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.remote.model": "RemoteModel connect",
@@ -157,6 +159,7 @@ __all__ = [
     "best_of",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "chat",
     "choice",
     "connect",
     "constrain",

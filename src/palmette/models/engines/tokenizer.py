@@ -30,6 +30,7 @@ class FileTokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ModelNotFound(f"{folder} has no tokenizer.json; convert its tokenizer with transformers first")
@@ -48,6 +49,11 @@ class FileTokenizer:
         self._added = {int(t["id"]): str(t["content"]) for t in added}
         self._unknown = {self._rust.token_to_id(str(model.get("unk_token"))), model.get("unk_id")}
         self._byte_level = any(_mentions(raw.get(part), "ByteLevel") for part in ("decoder", "pre_tokenizer"))
+
+    @property
+    def special_names(self) -> dict[int, str]:
+        """The special tokens, as templates write them."""
+        return {token: self._added[token] for token in self.special}
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the beginning-of-sequence token where the tokenizer adds one."""

@@ -26,7 +26,13 @@ _ASK = (
 
 
 def fill_remote(
-    model: RemoteModel, template: str, *, where: Where | None = None, tries: int = 3, **options: Any
+    model: RemoteModel,
+    template: str,
+    *,
+    where: Where | None = None,
+    tries: int = 3,
+    before: Sequence[Message] = (),
+    **options: Any,
 ) -> Filled:
     """Fill a template's holes, groups and lists by asking for one after another.
 
@@ -35,6 +41,7 @@ def fill_remote(
         template: literal text with holes, as for `palmette.fill`.
         where: conditions on values, by the names of holes.
         tries: answers that are looked at for each gap.
+        before: a conversation that goes before; the template is the model's next turn in it.
         options: of every call: max_tokens, temperature …
 
     Returns:
@@ -50,24 +57,22 @@ def fill_remote(
             text += part.text
             continue
         after = next((p.text for p in parts[place + 1 :] if isinstance(p, Literal)), "")
-        said, found = _gap(model, text, after, part, where or {}, tries, options)
+        turns = [*before, Message.of("user", _question(text, after, part))]
+        said, found = _gap(model, turns, after, part, where or {}, tries, options)
         text += said
         values |= found
     return Filled(text, values, float("nan"))
 
 
+def _question(before: str, after: str, part: Hole | Group) -> str:
+    return f"{_ASK}\n\nText before the gap:\n{before}\n\nText after the gap:\n{after}\n\nThe gap holds {_form(part)}."
+
+
 def _gap(
-    model: RemoteModel,
-    before: str,
-    after: str,
-    part: Hole | Group,
-    where: Where,
-    tries: int,
+    model: RemoteModel, turns: list[Message], after: str, part: Hole | Group, where: Where, tries: int,
     options: Mapping[str, Any],
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """The text of one gap and the values in it."""
-    ask = f"{_ASK}\n\nText before the gap:\n{before}\n\nText after the gap:\n{after}\n\nThe gap holds {_form(part)}."
-    turns = [Message.of("user", ask)]
     said = complaint = ""
     for _ in range(tries):
         answer = model(turns, **options)

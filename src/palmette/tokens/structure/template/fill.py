@@ -78,6 +78,10 @@ class Program:
         encode = self.engine.tokenizer.encode_continuation if self.tokens else self.engine.tokenizer.encode
         return self._grown(tuple(encode(text)), text, {}, 0.0)
 
+    def put(self, tokens: Sequence[int]) -> Program:
+        """With tokens behind it as they are: what a chat template wrote. They are no part of the text."""
+        return self._grown(tuple(tokens), "", {}, 0.0) if tokens else self
+
     def fill(
         self,
         template: str,
