@@ -2,9 +2,9 @@
 
     python bench/structured.py [--rounds N] [--schemas FOLDER]
 
-Peers take part where they are installed: llguidance alone always, xgrammar if it imports. The vocabulary of the first
-table has 128,000 byte-level tokens made of this Python's own library; documents are random walks through the masks.
-Times are medians; ratios are against the peer in the same run.
+Peers take part where they are installed: llguidance alone always, xgrammar and outlines_core if they import. The
+vocabulary of the first table has 128,000 byte-level tokens made of this Python's own library; documents are random walks
+through the masks. Times are medians; ratios are against the peer in the same run.
 """
 
 from __future__ import annotations
@@ -267,6 +267,41 @@ def xgrammar_alone(engine: Engine, schemas: dict[str, Any]) -> None:
     line("xgrammar", compiles, refused, mask, [])
 
 
+def outlines_alone(engine: Engine, schemas: dict[str, Any]) -> None:
+    """The same for outlines_core: a regular expression of the schema, an index of all its states."""
+    from outlines_core import Guide, Index, Vocabulary
+    from outlines_core.json_schema import build_regex_from_schema
+
+    pieces: dict[bytes, list[int]] = {}
+    for token in range(SIZE - 1):
+        pieces.setdefault(engine.tokenizer.token_bytes(token), []).append(token)
+    vocabulary = Vocabulary(SIZE - 1, pieces)
+    compiles, mask, refused = list[float](), list[float](), 0
+    for schema in schemas.values():
+        started = time.perf_counter()
+        try:
+            made = Index(build_regex_from_schema(json.dumps(schema)), vocabulary)
+        except (ValueError, TypeError, NotImplementedError):
+            refused += 1
+            continue
+        compiles.append(time.perf_counter() - started)
+        bits = np.zeros((SIZE + 31) // 32, np.uint32)
+        for seed in range(3):
+            at, draw = Guide(made), np.random.default_rng(seed)
+            for _ in range(60):
+                started = time.perf_counter()
+                at.write_mask_into(bits.ctypes.data, bits.size, 4)
+                mask.append(time.perf_counter() - started)
+                ids = ids_of(bits)
+                if not ids.size or at.is_finished():
+                    break
+                token = int(draw.choice(ids[:400]))
+                if token == SIZE - 1:
+                    break
+                at.advance(token, return_tokens=False)
+    line("outlines_core", compiles, refused, mask, [])
+
+
 class Counting:
     """An engine that counts its forward passes."""
 
@@ -386,6 +421,8 @@ def main() -> None:
     llguidance_alone(engine, schemas, chosen.rounds)
     if importlib.util.find_spec("xgrammar"):
         xgrammar_alone(engine, SCHEMAS)
+    if importlib.util.find_spec("outlines_core"):
+        outlines_alone(engine, SCHEMAS)
     model = torch_engine()
     saved(model, "tool calls", TOOLS)
     saved(model, "closed schemas", CLOSED)
