@@ -3,8 +3,8 @@
     python bench/structured.py [--rounds N] [--schemas FOLDER]
 
 Peers take part where they are installed: llguidance alone always, xgrammar and outlines_core if they import. The
-vocabulary of the first table has 128,000 byte-level tokens made of this Python's own library; documents are random walks
-through the masks. Times are medians; ratios are against the peer in the same run.
+vocabulary of the first table has 128,000 byte-level tokens made of this Python's own library; documents are random
+walks through the masks. Times are medians; ratios are against the peer in the same run.
 """
 
 from __future__ import annotations
