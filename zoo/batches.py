@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from zoo.mixture import document
+from zoo.mixture import Kind, document
 from zoo.vocabulary import END_ID
 from zoo.world import World
 
@@ -27,12 +27,14 @@ class Batch:
     weights: Tensor
 
 
-def row(rng: random.Random, world: World, tokenizer: Tokenizer, length: int) -> tuple[list[int], list[float]]:
+def row(
+    rng: random.Random, world: World, tokenizer: Tokenizer, length: int, kind: Kind = document
+) -> tuple[list[int], list[float]]:
     """``length`` tokens of documents, and how much each token counts as a target."""
     tokens: list[int] = []
     weights: list[float] = []
     while len(tokens) < length:
-        segments = document(rng, world)
+        segments = kind(rng, world)
         encodings = tokenizer.encode_batch_fast([each.text for each in segments])
         for segment, encoding in zip(segments, encodings, strict=True):
             tokens += encoding.ids
@@ -42,10 +44,12 @@ def row(rng: random.Random, world: World, tokenizer: Tokenizer, length: int) -> 
     return tokens[:length], weights[:length]
 
 
-def batch(world: World, tokenizer: Tokenizer, seed: int, step: int, rows: int, time: int) -> Batch:
-    """The batch of a step: rows x time tokens."""
+def batch(
+    world: World, tokenizer: Tokenizer, seed: int, step: int, rows: int, time: int, kind: Kind = document
+) -> Batch:
+    """The batch of a step: rows x time tokens of documents of a kind, the whole mixture unless another is named."""
     rng = random.Random(f"train:{seed}:{step}")
-    drawn = [row(rng, world, tokenizer, time + 1) for _ in range(rows)]
+    drawn = [row(rng, world, tokenizer, time + 1, kind) for _ in range(rows)]
     tokens = torch.tensor([each for each, _ in drawn])  # (rows, time + 1)
     weights = torch.tensor([each for _, each in drawn])
     return Batch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:])

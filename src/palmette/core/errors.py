@@ -16,6 +16,8 @@ PalmetteError                     exit code 1
 ├── MissingExtra                  an optional dependency is not installed
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
+├── Unanswered                    a technique's answer cannot be read as the task's type; carries the result
+├── BudgetSpent                   a technique has made as many calls as it may
 ├── ProviderError                 an API did not answer as it should; carries the HTTP status
 │   ├── MissingKey                no key in the environment
 │   ├── KeyRefused                401, 403
@@ -45,6 +47,7 @@ from collections.abc import Iterable
 __all__ = [
     "BadAnswer",
     "BadParameter",
+    "BudgetSpent",
     "BudgetTooSmall",
     "ConfigMismatch",
     "ConstraintError",
@@ -71,6 +74,7 @@ __all__ = [
     "RequestRefused",
     "SchemaError",
     "TimedOut",
+    "Unanswered",
     "UnknownModel",
     "UnknownName",
     "UnsafeCheckpoint",
@@ -233,6 +237,18 @@ class BadAnswer(ProviderError):
 
 class EmptySupport(PalmetteError):
     """No token is left to continue a prefix."""
+
+
+class Unanswered(PalmetteError):
+    """A technique came to no answer that can be read; `result` says what was asked and replied."""
+
+    def __init__(self, reason: str, result: object = None) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+class BudgetSpent(PalmetteError):
+    """A technique has made as many calls as it may."""
 
 
 class OutputError(PalmetteError):

@@ -1,0 +1,1 @@
+"""Techniques that act: tools, code, and trying again."""

@@ -1,0 +1,1 @@
+"""Agents: the loop of steps and observations, in three ways of asking for a step."""

@@ -1,0 +1,1 @@
+"""Techniques that ask: no reasoning is asked for before the answer."""

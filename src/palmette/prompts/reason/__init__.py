@@ -1,0 +1,1 @@
+"""Techniques that reason before they answer."""
