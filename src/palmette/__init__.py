@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
+    from palmette.models.wrap.scripted import Scripted, scripted
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -108,6 +109,7 @@ _HOMES = {
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
+    "palmette.models.wrap.scripted": "Scripted scripted",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -147,6 +149,7 @@ __all__ = [
     "RemoteModel",
     "Rng",
     "Scores",
+    "Scripted",
     "Step",
     "Trace",
     "allow",
@@ -215,6 +218,7 @@ __all__ = [
     "repetition_penalty",
     "sample",
     "sce",
+    "scripted",
     "slerp",
     "smc",
     "smoothing",
