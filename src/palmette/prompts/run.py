@@ -17,13 +17,15 @@ from typing import Any, Protocol
 
 from palmette.core.errors import BudgetSpent, ConstraintError, Unanswered, Unsupported
 from palmette.core.events import Collector
-from palmette.core.message import Message, Output, Reasoning, Request, Response, Usage
+from palmette.core.message import Message, Output, Reasoning, Request, Response, Text, ToolCall, ToolResult, Usage
 from palmette.core.model import Model, request_of
 from palmette.core.waiting import BLOCKING, LOOP, Way, finished
 from palmette.prompts.codec import request_json
+from palmette.prompts.reading import plain, read_value
 from palmette.prompts.task import Task
+from palmette.prompts.tools.tool import Approve, FunctionTool, Observation, use_tool
 
-__all__ = ["Log", "Result", "Run", "Solve", "Solver", "Step"]
+__all__ = ["Log", "Result", "Run", "Solve", "Solver", "Step", "thought_of"]
 
 Ask = tuple[Sequence[Message], Mapping[str, Any]]
 
@@ -201,6 +203,21 @@ class Run:
         """Keep something that is no call."""
         self.steps.append(Step(label, text=text, seconds=seconds))
 
+    async def use(
+        self, tools: Mapping[str, FunctionTool], name: str, arguments: Any, label: str, approve: Approve | None = None
+    ) -> Observation:
+        """Call a tool. A call that the log knows is not made again, so that a replay has no effects."""
+        key = self._drawing(json.dumps(["tool", name, plain(arguments)], sort_keys=True, ensure_ascii=False))
+        known = self._log.find(key) if self._log else None
+        if known is not None:
+            observed = Observation(known[0].text, known[0].id, known[1])
+        else:
+            observed = await use_tool(tools, name, arguments, self.way, approve)
+            if self._log:
+                self._log.keep(key, Response((Text(observed.text),), id=observed.failed), observed.seconds)
+        self.note(label, observed.text, observed.seconds)
+        return observed
+
     def read(self, text: str, concluding: bool = False, **found: Any) -> Result:
         """The result that a text gives, or the failure to read it; nothing is guessed."""
         try:
@@ -208,13 +225,26 @@ class Run:
         except ConstraintError as error:
             return Result(None, text, failure=str(error), unread=1, **found)
 
+    def extract(self, text: str, **found: Any) -> Result:
+        """The result of a reply to "the answer is": the value alone, or as the task says answers."""
+        reason = ""
+        for read in (lambda: read_value(self.task.output, text), lambda: self.task.read(text, True),
+                     lambda: self.task.read(text)):  # fmt: skip
+            try:
+                return Result(read(), text, **found)
+            except ConstraintError as error:
+                reason = reason or str(error)
+        return Result(None, text, failure=reason, unread=1, **found)
+
     def _request(self, messages: Sequence[Message], must: Mapping[str, Any]) -> Request:
         needed = {key: value for key, value in must.items() if key != "prefer"}
         merged = {"temperature": 0.0, **must.get("prefer", {}), **self.options, **needed}
         return request_of(tuple(messages), **merged)
 
     def _key(self, request: Request) -> str:
-        text = json.dumps([self.model.id, request_json(request)], sort_keys=True, ensure_ascii=False)
+        return self._drawing(json.dumps([self.model.id, request_json(request)], sort_keys=True, ensure_ascii=False))
+
+    def _drawing(self, text: str) -> str:
         draw = self._drawn.get(text, 0)
         self._drawn[text] = draw + 1
         return hashlib.sha256(f"{draw} {text}".encode()).hexdigest()
@@ -320,8 +350,6 @@ def thought_of(response: Response) -> str:
 
 
 def _shown(turn: Message) -> str:
-    from palmette.core.message import Text, ToolCall, ToolResult
-
     parts = []
     for part in turn.parts:
         if isinstance(part, Text):

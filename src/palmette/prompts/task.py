@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -213,6 +214,19 @@ class Task:
     def reasoned(self, example: Example) -> str:
         """The answer of an example after its rationale."""
         return f"{example.rationale.strip()} {framed(self.conclusion, example.output)}"
+
+    def with_examples(self, examples: Sequence[Example]) -> Task:
+        """The same task with other examples."""
+        return Task(
+            self.instruction, inputs=self.inputs, output=self.output, examples=examples, template=self.template,
+            answer=self.answer, conclusion=self.conclusion, form=self.form, hint=self.hint, enforce=self.enforce,
+        )  # fmt: skip
+
+    def with_instruction(self, instruction: str) -> Task:
+        """The same task with another instruction."""
+        changed = copy.copy(self)
+        object.__setattr__(changed, "instruction", instruction)
+        return changed
 
     @property
     def spec(self) -> dict[str, Any]:
