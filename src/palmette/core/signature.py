@@ -49,6 +49,7 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
     return [
         Parameter(p.name, hints.get(p.name, Any), p.default, notes.get(p.name, ""))
         for p in inspect.signature(function).parameters.values()
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
 
 
@@ -94,6 +95,7 @@ def build(
     kind: str,
     convert: Mapping[Any, Convert] | None = None,
     fill: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Any:
     """Call the function that a spec names with the values it gives.
 
@@ -103,27 +105,29 @@ def build(
         kind: "strategy" or "view", for messages.
         convert: how to read parameters of types this layer does not know (an engine, say), by type.
         fill: values for parameters of these names that the spec leaves out (the seed of the run).
+        given: values for parameters that no spec says (the model that a technique asks), passed on as they are.
     """
     name, positional, named = parse_spec(text)
     function = pick(table, name, kind)
-    known = parameters(function)
+    fixed = dict(given or {})
+    known = [p for p in parameters(function) if p.name not in fixed]
     if len(positional) > len(known):
         shown = ", ".join(p.shown for p in known) or "none"
         raise BadParameter(f"{kind} {name!r} takes {len(known)} parameters ({shown}), but {text!r} gives more")
-    given = dict(zip([p.name for p in known], positional, strict=False))
+    said = dict(zip([p.name for p in known], positional, strict=False))
     for key, value in named.items():
         if key not in [p.name for p in known]:
             raise UnknownName(f"parameter of {kind} {name!r} is called", key, [p.name for p in known])
-        if key in given:
+        if key in said:
             raise BadParameter(f"{key!r} is given twice in {text!r}")
-        given[key] = value
-    values = {p.name: _read(p, given[p.name], f"{kind} {name!r}", convert or {}) for p in known if p.name in given}
+        said[key] = value
+    values = {p.name: _read(p, said[p.name], f"{kind} {name!r}", convert or {}) for p in known if p.name in said}
     for p in known:
         if p.name not in values and fill and p.name in fill:
             values[p.name] = fill[p.name]
         if p.required and p.name not in values:
             raise BadParameter(f"{kind} {name!r} needs {p.name!r}: write {name}:{p.name}=…  ({p.help})")
-    return function(**values)
+    return function(**fixed, **values)
 
 
 def _read(parameter: Parameter, text: str, where: str, convert: Mapping[Any, Convert]) -> Any:

@@ -1,4 +1,4 @@
-"""Which worked examples stand in a prompt, and in which order; both change answers (Zhao et al. 2021, arXiv 2102.09690).
+"""Which worked examples stand in a prompt, and in which order; both change answers (Zhao et al. 2021).
 
 A demonstration with the inputs that are asked about would give the answer away: it is left out, and the result says so.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,8 @@ class Demonstrations:
         if self.k is not None and self.k < 0:
             raise BadParameter(f"k must be at least 0, not {self.k!r}")
         for name, value, known in (("choose", self.choose, Choose), ("order", self.order, Order)):
-            if value not in known.__args__:
-                raise BadParameter(f"{name} must be one of {', '.join(known.__args__)}, not {value!r}")
+            if value not in get_args(known):
+                raise BadParameter(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
 
 
 async def chosen(
@@ -103,10 +103,12 @@ async def _nearness(
         ranking = Ranking(texts)
         made = np.array([ranking.scores(text) for text in asked])
         own = np.array([max(ranking.scores(text)) or 1.0 for text in texts])
-        return np.minimum(made / own, 1.0)
-    vectors = (await embedder.vectorise(asked, run.way)).vectors.astype(np.float64)
+        made = np.minimum(made / own, 1.0)
+        return np.asarray(made, np.float64)
+    vectors: NDArray[np.float64] = (await embedder.vectorise(asked, run.way)).vectors.astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return vectors @ vectors[:-1].T  # (n + 1, n)
+    near: NDArray[np.float64] = vectors @ vectors[:-1].T  # (n + 1, n)
+    return near
 
 
 def _ranked(pool: Sequence[Example], near: NDArray[np.float64], how: Demonstrations) -> list[int]:
@@ -135,6 +137,7 @@ def _diverse(near: NDArray[np.float64], k: int, spread: float) -> list[int]:
     picked: list[int] = []
     rest = list(range(near.shape[1]))
     while len(picked) < k:
+
         def gain(i: int) -> float:
             alike = max((float(near[j, i]) for j in picked), default=0.0)
             return spread * float(near[-1, i]) - (1 - spread) * alike

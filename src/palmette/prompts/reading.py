@@ -35,7 +35,9 @@ def scalar(kind: Any) -> bool:
         return True
     if base in (Union, types.UnionType):
         return all(scalar(each) for each in get_args(kind))
-    return kind in (str, int, float, bool, Decimal, type(None)) or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+    return kind in (str, int, float, bool, Decimal, type(None)) or (
+        isinstance(kind, type) and issubclass(kind, enum.Enum)
+    )
 
 
 def said(value: Any) -> str:

@@ -228,8 +228,12 @@ class Run:
     def extract(self, text: str, **found: Any) -> Result:
         """The result of a reply to "the answer is": the value alone, or as the task says answers."""
         reason = ""
-        for read in (lambda: read_value(self.task.output, text), lambda: self.task.read(text, True),
-                     lambda: self.task.read(text)):  # fmt: skip
+        ways: tuple[Callable[[], Any], ...] = (
+            lambda: read_value(self.task.output, text),
+            lambda: self.task.read(text, True),
+            lambda: self.task.read(text),
+        )
+        for read in ways:
             try:
                 return Result(read(), text, **found)
             except ConstraintError as error:
@@ -361,5 +365,3 @@ def _shown(turn: Message) -> str:
         else:
             parts.append(f"<{type(part).__name__.lower()}>")
     return "\n".join(parts)
-
-

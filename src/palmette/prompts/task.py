@@ -1,6 +1,6 @@
 """A task: what is asked, with typed inputs and a typed answer. Techniques turn it into prompts and read the answers.
 
-    Task("Answer the question.", inputs={"question": str}, output=int, examples=[{"question": "2 + 3?", "output": 5}])
+Task("Answer the question.", inputs={"question": str}, output=int, examples=[{"question": "2 + 3?", "output": 5}])
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Task:
         inputs: name -> type of each input.
         output: the type of the answer: what `palmette.core.types.schema_of` knows.
         examples: worked examples: `Example`s, or mappings with the inputs, "output", and "rationale" and the like.
-        template: how the inputs are said, with `{name}` for each; the value alone, or `name: value` lines, unless given.
+        template: how the inputs are said, with `{name}` for each; the value alone, or `name: value` lines without it.
         answer: how an answer is said that stands alone.
         conclusion: how an answer is said after reasoning.
         form: "turns" (examples are turns of the conversation) or "text" (one text of `Q:` and `A:`).

@@ -166,7 +166,7 @@ def _canonical(arguments: Any) -> str:
         try:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError):
-            return arguments
+            return str(arguments)
     try:
         return json.dumps(plain(arguments), sort_keys=True, ensure_ascii=False)
     except (TypeError, ConstraintError):

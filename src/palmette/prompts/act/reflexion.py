@@ -1,7 +1,7 @@
-"""Reflexion (Shinn et al. 2023, arXiv 2303.11366): try, evaluate, put what went wrong into words, try again with them.
+"""Reflexion (Shinn et al. 2023, arXiv 2303.11366): try, evaluate, put what went wrong into words, try again.
 
-The paper's runs on HotpotQA evaluate by the *right answer*. That is an oracle: a result that was found with its help says
-so, since nobody has it outside of a benchmark.
+The paper's runs on HotpotQA evaluate by the *right answer*. That is an oracle, which nobody has
+outside of a benchmark: a result that was found with its help says so.
 """
 
 from __future__ import annotations

@@ -139,8 +139,8 @@ class Written:
         acts = [f"({i + 1}) {self._form(t)}: {t.spec.description}" for i, t in enumerate(self.tools.values())]
         acts.append(f"({len(acts) + 1}) finish[answer]: give the final answer. {self.task.form_of_answer()}".strip())
         self.text = (
-            f"{self.task.instruction}\nSolve the task with interleaving Thought, Action and Observation steps. An action "
-            f"is one of:\n" + "\n".join(acts) + f"\n\nQuestion: {self.question}\n"
+            f"{self.task.instruction}\nSolve the task with interleaving Thought, Action and Observation steps. An "
+            f"action is one of:\n" + "\n".join(acts) + f"\n\nQuestion: {self.question}\n"
         ).lstrip()
 
     async def move(self, run: Run, step: int, final_only: bool) -> Move:

@@ -1,4 +1,4 @@
-"""Generated knowledge (Liu et al. 2021, arXiv 2110.08387): sample statements, answer once with each, keep the surest."""
+"""Generated knowledge (Liu et al. 2021, arXiv 2110.08387): each sampled statement answers, the surest wins."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Evaluation: a grid of models, techniques and settings on data, with intervals, paired tests and a log that replays."""
+"""Evaluation: a grid of models, techniques and settings on data, with intervals, paired tests and a replay."""

@@ -1,4 +1,4 @@
-"""Chain of thought by example (Wei et al. 2022, arXiv 2201.11903): demonstrations show the reasoning before the answer."""
+"""Chain of thought by example (Wei et al. 2022, arXiv 2201.11903): demonstrations reason before they answer."""
 
 from __future__ import annotations
 

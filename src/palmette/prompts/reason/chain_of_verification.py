@@ -1,4 +1,4 @@
-"""Chain of verification (Dhuliawala et al. 2023, arXiv 2309.11495), factored: questions are answered without the draft."""
+"""Chain of verification (Dhuliawala et al. 2023, arXiv 2309.11495), factored: checks do not see the draft."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def chain_of_verification(model: Model, task: Task, *, most: int = 8, **options:
         )
         checks = [each.strip() for each in _LINE.findall(planned.text)]
         notes = (f"{len(checks) - most} verification questions were left out",) if len(checks) > most else ()
-        asks = [([Message.of("user", check)], {}) for check in checks[:most]]  # no draft: a hallucination is not copied
+        # No draft in these prompts: otherwise what it invents is copied.
+        asks: list[tuple[list[Message], dict[str, Any]]] = [
+            ([Message.of("user", check)], {}) for check in checks[:most]
+        ]
         found = [reply.text.strip() for reply in await run.ask_all(asks, "verification")] if asks else []
         checked = "\n".join(f"Q: {q}\nA: {a}" for q, a in zip(checks, found, strict=False))
         head = " ".join(part for part in (task.instruction, REVISE, task.form_of_answer(True)) if part)

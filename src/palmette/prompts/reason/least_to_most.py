@@ -86,4 +86,3 @@ def _written(question: str, steps: list[tuple[str, str]]) -> str:
 
 def _same(a: str, b: str) -> bool:
     return re.sub(r"\W+", "", a).lower() == re.sub(r"\W+", "", b).lower()
-

@@ -68,7 +68,10 @@ def program_aided(
             for attempt in range(retries):
                 if result.answered:
                     break
-                turns += [reply.message, Message.of("user", f"It fails: {result.failure}\nWrite the whole program anew.")]
+                turns += [
+                    reply.message,
+                    Message.of("user", f"It fails: {result.failure}\nWrite the whole program anew."),
+                ]
                 reply = await run.ask(turns, f"program, attempt {attempt + 2}")
                 result = await _ran(run, reply.text, interpreter, seconds)
             results.append(result)

@@ -1,4 +1,4 @@
-"""Self-consistency (Wang et al. 2022, arXiv 2203.11171): sample several reasoning paths, marginalise over the answers."""
+"""Self-consistency (Wang et al. 2022, arXiv 2203.11171): sample reasoning paths, marginalise over the answers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def self_consistency(
                 break
             first = len(paths)
             asks = [
-                (messages, {"seed": run.seed + first + i, "prefer": {"temperature": 0.7}, **scored}) for i in range(more)
+                (messages, {"seed": run.seed + first + i, "prefer": {"temperature": 0.7}, **scored})
+                for i in range(more)
             ]
             for reply in await run.ask_all(asks, f"path {first + 1}…" if more > 1 else f"path {first + 1}"):
                 paths.append(concluded(run, reply))

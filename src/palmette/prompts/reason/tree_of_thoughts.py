@@ -1,7 +1,7 @@
 """Tree of thoughts (Yao et al. 2023, arXiv 2305.10601): generate thoughts, evaluate states, search over them.
 
-Names and order follow the paper's algorithms 1 (BFS) and 2 (DFS) and its code: a state is the question with the thoughts
-so far; equal new states have the value 0, and no state is evaluated twice.
+Names and order follow the paper's algorithms 1 (BFS) and 2 (DFS) and its code: a state is the question with the
+thoughts so far; equal new states have the value 0, and no state is evaluated twice.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Select = Literal["greedy", "sample"]
 PROPOSE = "Propose different possible next steps, one a line. Write the steps alone."
 SAMPLE = "Write the next step of the solution. Write one step alone, in one line."
 VALUE = (
-    "Evaluate whether the steps so far can lead to the answer. Think in one line; then write one word alone in the last "
-    "line: sure, maybe or impossible."
+    "Evaluate whether the steps so far can lead to the answer. Think in one line; then write one word alone in the "
+    "last line: sure, maybe or impossible."
 )
 VOTE = (
     "Below are several choices of steps for one question. Analyse each, then conclude in the last line with "

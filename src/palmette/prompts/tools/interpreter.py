@@ -5,6 +5,7 @@ attributes, no imports, nothing of the process in reach. The calculator and prog
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import operator
 import time
@@ -203,8 +204,9 @@ class _Machine:
             case ast.Subscript(value=of, slice=place):
                 holder, at = self.value(of), self._place(place)
                 return self._safely(node, lambda: holder[at])
-            case ast.ListComp(elt=part, generators=[ast.comprehension() as over]) | ast.GeneratorExp(
-                elt=part, generators=[ast.comprehension() as over]
+            case (
+                ast.ListComp(elt=part, generators=[ast.comprehension() as over])
+                | ast.GeneratorExp(elt=part, generators=[ast.comprehension() as over])
             ):
                 return self._listed(part, over)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
@@ -230,17 +232,16 @@ class _Machine:
 
     @staticmethod
     def _check_power(base: Any, exponent: Any) -> None:
-        if isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1:
-            if abs(exponent) * base.bit_length() > DIGITS * 3.33:
-                raise CodeError(f"a power of more than {DIGITS} digits")
+        whole = isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1
+        if whole and abs(exponent) * base.bit_length() > DIGITS * 3.33:
+            raise CodeError(f"a power of more than {DIGITS} digits")
 
     def _compared(self, left: Any, ops: list[ast.cmpop], others: list[ast.expr], node: ast.expr) -> bool:
         for op, other in zip(ops, others, strict=True):
             if type(op) not in OPERATORS:
                 raise CodeError(f"the comparison {type(op).__name__} is not allowed here")
             right = self.value(other)
-            compare = OPERATORS[type(op)]
-            if not self._safely(node, lambda a=left, b=right, f=compare: f(a, b)):
+            if not self._safely(node, functools.partial(OPERATORS[type(op)], left, right)):
                 return False
             left = right
         return True
@@ -280,7 +281,8 @@ class _Machine:
             if all(self.value(test) for test in over.ifs):
                 made.append(self.value(part))
         self.names = outer
-        return self._small(made)
+        self._small(made)
+        return made
 
     # -- limits --
 

@@ -1,7 +1,7 @@
 """Python in a process of its own, with limits of time, memory, files and processes, and nothing of our environment.
 
-A fence, not a wall: it keeps honest mistakes and clumsy attacks away (see `limits`), but whoever must run the code of an
-enemy needs a virtual machine. On Linux the process is put where there is no network, if the system lets us.
+A fence, not a wall: it keeps honest mistakes and clumsy attacks away, but whoever must run the code of an enemy
+needs a virtual machine. On Linux the process is put where there is no network, if the system lets us.
 """
 
 from __future__ import annotations
@@ -76,7 +76,12 @@ def run_python(code: str, seconds: float = 5.0, name: str = "answer") -> Any:
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         late: list[bool] = []
-        watch = threading.Timer(seconds + 0.5, lambda: (late.append(True), process.kill()))
+
+        def stop() -> None:
+            late.append(True)
+            process.kill()
+
+        watch = threading.Timer(seconds + 0.5, stop)
         watch.start()
         try:
             process.stdin.write(json.dumps([code, seconds, MEMORY, name]).encode())
