@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmette.core.errors import BadParameter, UsageError
@@ -167,6 +167,7 @@ def _fine(x: int) -> None:
 NUMBERS = st.integers(-50, 50).map(str) | st.floats(0.1, 50, allow_nan=False).map(lambda x: f"{x:.3f}")
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.recursive(NUMBERS, lambda e: st.tuples(e, st.sampled_from(["+", "-", "*", "/", "//", "%"]), e).map(
     lambda t: f"({t[0]} {t[1]} {t[2]})"), max_leaves=8))  # fmt: skip
 def test_the_calculator_agrees_with_python(expression: str) -> None:

@@ -163,7 +163,7 @@ def _document(kind: Any, text: str) -> Any:
         raise ConstraintError(f"{_short(text)} is no JSON: {error}") from error
     try:
         return value_of(kind, value)
-    except ValueError as error:  # a validator of the type's own
+    except ValueError as error:  # pydantic's, which is no error of ours
         raise ConstraintError(f"{_short(text)} is no {_name(kind)}: {error}") from error
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from palmette.core.errors import BudgetSpent, ConstraintError, Unanswered, Unsupported
+from palmette.core.errors import BudgetSpent, BudgetTooSmall, ConstraintError, PromptTooLong, Unanswered, Unsupported
 from palmette.core.events import Collector
 from palmette.core.message import Message, Output, Reasoning, Request, Response, Text, ToolCall, ToolResult, Usage
 from palmette.core.model import Model, request_of
@@ -320,8 +320,12 @@ class Solver:
         run = Run(self.model, self.task, way, self.options, log, self.budget)
         try:
             return run.finish(await self.solve(run, self.task.checked(inputs)))
-        except BudgetSpent as error:
+        except (BudgetSpent, BudgetTooSmall, PromptTooLong) as error:
             return run.finish(Result(failure=str(error)))
+        except ConstraintError as error:
+            if type(error) is not ConstraintError:  # a schema or grammar that cannot be built is no answer's fault
+                raise
+            return run.finish(Result(failure=str(error), unread=1))
 
 
 def _answered(result: Result) -> Result:

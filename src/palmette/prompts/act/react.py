@@ -100,7 +100,7 @@ async def _loop(
             wrong += 1
             dialogue.observe(move, step, Observation(f"Error: {move.wrong or 'only the final answer is left'}"))
             move = await _moved(run, dialogue, step, True)
-        done = _ended(run, move)
+        done = _ended(move)
         if done is not None:
             return _told(done, thoughts, dialogue, wrong)
         if move.wrong:
@@ -118,11 +118,17 @@ async def _loop(
 async def _moved(run: Run, dialogue: Dialogue, step: int, final_only: bool) -> Move:
     """The next step; where a whole step no longer fits into the context, the final answer alone."""
     try:
-        return await dialogue.move(run, step, final_only)
+        move = await dialogue.move(run, step, final_only)
     except BudgetTooSmall:
         if final_only:
             raise
-        return await dialogue.move(run, step, True)
+        move = await dialogue.move(run, step, True)
+    if move.tool or move.wrong:
+        return move
+    try:
+        return replace(move, final=value_of(run.task.output, move.final))
+    except (ConstraintError, ValueError) as error:  # or a validator of the type's own
+        return replace(move, wrong=f"the final answer does not fit: {error}")
 
 
 async def _act(
@@ -145,14 +151,9 @@ async def _act(
     return len(before) > 2
 
 
-def _ended(run: Run, move: Move) -> Result | None:
+def _ended(move: Move) -> Result | None:
     """The result of a final answer; None for a step that is none."""
-    if move.tool or move.wrong:
-        return None
-    try:
-        return Result(value_of(run.task.output, move.final), said(move.final))
-    except ValueError as error:
-        return Result(text=said(move.final), failure=str(error), unread=1)
+    return None if move.tool or move.wrong else Result(move.final, said(move.final))
 
 
 def _told(result: Result, thoughts: Sequence[str], dialogue: Dialogue, wrong: int) -> Result:
