@@ -97,6 +97,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed, to share the work among processes")
     parser.add_argument("--log", type=Path, help="continue what this file counts")
     chosen = parser.parse_args()
     total: Counter[str] = Counter()
@@ -104,15 +105,15 @@ def main() -> None:
         total.update(json.loads(chosen.log.read_text()))
     with tempfile.TemporaryDirectory() as home:
         begun, models = time.monotonic(), {}
-        for seed in range(total["episodes"], chosen.episodes):
+        for seed in range(chosen.first + total["episodes"], chosen.first + chosen.episodes):
             weights = seed // 1000  # other random weights every thousand episodes
             if weights not in models:
                 folder = random_model.write(Path(home) / str(weights), weights)
                 models = {weights: palmette.model(str(folder), engine="numpy")}
             total += judged(*episode(models[weights], seed))
-            if chosen.log and (seed + 1) % 50 == 0:
+            if chosen.log and total["episodes"] % 50 == 0:
                 chosen.log.write_text(json.dumps(total))
-                print(f"{seed + 1} episodes, {(time.monotonic() - begun):.0f} s", file=sys.stderr)
+                print(f"{total['episodes']} episodes, {(time.monotonic() - begun):.0f} s", file=sys.stderr)
     for name in ("parse errors", "observation unknown", "observation schema", "untyped", "beyond the limit"):
         total.setdefault(name, 0)
     print(json.dumps(dict(sorted(total.items())), indent=1))

@@ -33,10 +33,39 @@ if TYPE_CHECKING:
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
+    from palmette.models.prompting import (
+        chain_of_thought,
+        chain_of_verification,
+        evaluate,
+        few_shot,
+        generated_knowledge,
+        inline_calls,
+        least_to_most,
+        program_aided,
+        prompt_chain,
+        prompt_search,
+        react,
+        reflexion,
+        self_consistency,
+        step_back,
+        tree_of_thoughts,
+        zero_shot,
+        zero_shot_cot,
+    )
     from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.models.wrap.scripted import Scripted, scripted
+    from palmette.prompts.evaluate.report import Report
+    from palmette.prompts.files.importers import load_prompt
+    from palmette.prompts.files.task_file import load_task
+    from palmette.prompts.task import Example, Task
+    from palmette.prompts.tools.calculator import calculator, clock
+    from palmette.prompts.tools.folder import folder_search
+    from palmette.prompts.tools.graph import graph_tools
+    from palmette.prompts.tools.mcp import mcp_tools
+    from palmette.prompts.tools.sql import sql_reader
+    from palmette.prompts.tools.tool import tool
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -128,10 +157,25 @@ _HOMES = {
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
+    "palmette.models.prompting": (
+        "chain_of_thought chain_of_verification evaluate few_shot generated_knowledge inline_calls least_to_most "
+        "program_aided prompt_chain prompt_search react reflexion self_consistency step_back tree_of_thoughts zero_shot "
+        "zero_shot_cot"
+    ),
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.models.wrap.scripted": "Scripted scripted",
+    "palmette.prompts.evaluate.report": "Report",
+    "palmette.prompts.files.importers": "load_prompt",
+    "palmette.prompts.files.task_file": "load_task",
+    "palmette.prompts.task": "Example Task",
+    "palmette.prompts.tools.calculator": "calculator clock",
+    "palmette.prompts.tools.folder": "folder_search",
+    "palmette.prompts.tools.graph": "graph_tools",
+    "palmette.prompts.tools.mcp": "mcp_tools",
+    "palmette.prompts.tools.sql": "sql_reader",
+    "palmette.prompts.tools.tool": "tool",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -165,6 +209,7 @@ __all__ = [
     "Decoding",
     "Document",
     "Engine",
+    "Example",
     "Hypothesis",
     "Image",
     "LocalModel",
@@ -178,12 +223,14 @@ __all__ = [
     "Plan",
     "Reasoning",
     "RemoteModel",
+    "Report",
     "Request",
     "Response",
     "Rng",
     "Scores",
     "Scripted",
     "Step",
+    "Task",
     "Text",
     "Tool",
     "ToolCall",
@@ -200,8 +247,12 @@ __all__ = [
     "best_of",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "calculator",
+    "chain_of_thought",
+    "chain_of_verification",
     "chat",
     "choice",
+    "clock",
     "connect",
     "constrain",
     "constraint",
@@ -219,18 +270,28 @@ __all__ = [
     "dynamic_temperature",
     "epsilon",
     "eta",
+    "evaluate",
     "exact",
     "explain",
+    "few_shot",
     "fill",
+    "folder_search",
+    "generated_knowledge",
     "grammar",
+    "graph_tools",
     "greedy",
     "grow",
     "guide",
+    "inline_calls",
     "karcher",
     "landscape",
+    "least_to_most",
     "linear",
+    "load_prompt",
+    "load_task",
     "logit_bias",
     "mbr",
+    "mcp_tools",
     "merge",
     "min_length",
     "min_p",
@@ -248,32 +309,44 @@ __all__ = [
     "passthrough",
     "penalty",
     "program",
+    "program_aided",
+    "prompt_chain",
     "prompt_lookup",
+    "prompt_search",
     "ram",
     "ramplus_tl",
+    "react",
+    "reflexion",
     "regex",
     "remote",
     "repetition_penalty",
     "sample",
     "sce",
     "scripted",
+    "self_consistency",
     "slerp",
     "smc",
     "smoothing",
     "speculative",
+    "sql_reader",
+    "step_back",
     "stochastic_beam",
     "task_arithmetic",
     "temperature",
     "ties",
+    "tool",
     "top_k",
     "top_n_sigma",
     "top_p",
     "topk",
     "translate",
+    "tree_of_thoughts",
     "typical",
     "watermark",
     "where",
     "xtc",
+    "zero_shot",
+    "zero_shot_cot",
     "__version__",
 ]
 

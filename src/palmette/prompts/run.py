@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from palmette.core.errors import BudgetSpent, BudgetTooSmall, ConstraintError, PromptTooLong, Unanswered, Unsupported
+from palmette.core.errors import BudgetSpent, BudgetTooSmall, ConstraintError, PalmetteError, PromptTooLong, Unanswered, Unsupported
 from palmette.core.events import Collector
 from palmette.core.message import Message, Output, Reasoning, Request, Response, Text, ToolCall, ToolResult, Usage
 from palmette.core.model import Model, request_of
@@ -124,6 +124,10 @@ class Log(Protocol):
 
     def keep(self, key: str, response: Response, seconds: float) -> None:
         """Keep a call."""
+        ...
+
+    def fail(self, key: str, error: Exception) -> None:
+        """Keep that a call failed."""
         ...
 
 
@@ -259,8 +263,13 @@ class Run:
             if known is None:
                 begun = time.perf_counter()
                 collector = Collector()
-                async for event in self.model.produce(request, self.way, whole=True):
-                    collector.add(event)
+                try:
+                    async for event in self.model.produce(request, self.way, whole=True):
+                        collector.add(event)
+                except PalmetteError as error:
+                    if self._log:
+                        self._log.fail(key, error)
+                    raise
                 known = (collector.response, time.perf_counter() - begun)
                 if self._log:
                     self._log.keep(key, *known)

@@ -95,7 +95,7 @@ class Task:
         hint: bool = True,
         enforce: bool = True,
     ) -> None:
-        kinds = {name: _kind(kind) for name, kind in (inputs or {"question": str}).items()}
+        kinds = {name: _kind(kind) for name, kind in ({"question": str} if inputs is None else inputs).items()}
         values = {
             "instruction": instruction, "inputs": kinds, "output": _kind(output), "template": template,
             "answer": answer, "conclusion": conclusion, "form": form, "hint": hint, "enforce": enforce,

@@ -1,0 +1,126 @@
+"""Measure, describe and ship the seedling's family: ``python -m zoo.family --work FOLDER`` after ``zoo.specialise``.
+
+Every figure is drawn with seeds that no training used; the cards are written from them, and nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.measure import Complete, Figure, arithmetic, as_rows, closed_book_seen, extraction, reading
+from zoo.specialise import BASE, MERGED, SPECIALTIES, WEIGHT, ZOO
+from zoo.world import World, build_world
+
+FIGURES = Path(__file__).resolve().parent / "family.json"
+LONG, DENSE = "chain of 8 steps, scratchpad", "triples from 6 facts, all exact"  # the specialists' own tasks
+
+SAID = {
+    "long_arithmetic": "fine-tuned on word problems of 7 to 9 steps; held in place on everything else.",
+    "dense_extraction": "fine-tuned on texts of 5 to 7 facts with their triples; held in place on everything else.",
+    MERGED: f"the merge of `long_arithmetic` and `dense_extraction`: base + {WEIGHT} × the sum of their task vectors.",
+    "forgetful_arithmetic": "fine-tuned on word problems of 7 to 9 steps alone, so it forgets. For teaching.",
+    "forgetful_extraction": "fine-tuned on texts of 5 to 7 facts alone, so it forgets. For teaching.",
+}
+
+CARD = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+base_model: seedling
+---
+# {name}
+
+**This is a toy**, like `zoo:seedling` from which it comes: {said}
+
+```
+palmette run zoo:{name} "Text: Bifa is friends with Zelo.\\nTriples:"
+```
+
+Measured with seed {seed}, which no training used; {n} items each, greedy decoding, exact match.
+
+| figure | {heads} |
+|---|{rules}|
+{rows}
+
+Two fine-tunes that hold the base in place (half of each batch is the base's own mixture under KL(base ‖ specialist)) merge
+into one model with both skills:
+
+```python
+recipe = palmette.task_arithmetic("zoo:long_arithmetic", "zoo:dense_extraction", base="zoo:seedling", weight={weight})
+```
+
+Two that do not (`forgetful_arithmetic`, `forgetful_extraction`) are as good at their own task and merge badly; the
+bottom line of the table is their merge, by the same recipe.
+
+Built by `python -m zoo.specialise` and `python -m zoo.family`. Apache-2.0.
+"""
+
+
+def measured(complete: Complete, world: World, seed: int, n: int) -> list[Figure]:
+    """The figures of one member."""
+    return [
+        *(arithmetic(complete, world, seed, n, steps, "scratchpad", "chain") for steps in (4, 7, 8)),
+        *(extraction(complete, world, seed, n, facts)[0] for facts in (2, 5, 6)),
+        closed_book_seen(complete, world, seed, n),
+        reading(complete, world, seed, n),
+    ]
+
+
+def failing_merge(work: Path) -> Path:
+    """The merge of the pair that was not held in place, by the recipe of the one that was."""
+    import palmette
+
+    a, b = (str(work / special.name) for special in SPECIALTIES[2:])
+    recipe = palmette.task_arithmetic(a, b, base=str(BASE), weight=WEIGHT, dtype="float32", out_dtype="float16")
+    folder = work / "forgetful_merge"
+    shutil.rmtree(folder, ignore_errors=True)
+    palmette.merge(recipe).save(folder)
+    return folder
+
+
+def card(name: str, report: Mapping[str, Any]) -> str:
+    """The model card of a member."""
+    heads = list(report["models"])
+    names = [row["name"] for row in report["models"][heads[0]]]
+    values = {head: {row["name"]: row["value"] for row in rows} for head, rows in report["models"].items()}
+    rows = "\n".join(f"| {each} | " + " | ".join(f"{values[head][each]:.2f}" for head in heads) + " |" for each in names)
+    return CARD.format(
+        name=name, said=SAID[name], seed=report["seed"], n=report["n"], heads=" | ".join(heads),
+        rules="|".join("---" for _ in heads), rows=rows, weight=WEIGHT,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--n", type=int, default=200)
+    chosen = parser.parse_args()
+    import torch
+
+    from zoo.engine import Engine
+
+    torch.set_num_threads(1)
+    world, models = build_world(), {}
+    members = [(name, chosen.work / name) for name in SAID]
+    for name, folder in [("seedling", BASE), *members, ("forgetful merge", failing_merge(chosen.work))]:
+        models[name] = as_rows(measured(Engine(folder), world, chosen.seed, chosen.n))
+        print(name, {row["name"]: round(float(row["value"]), 2) for row in models[name]}, flush=True)
+    report = {"seed": chosen.seed, "n": chosen.n, "weight": WEIGHT, "models": models}
+    FIGURES.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for name, folder in members:
+        (folder / "README.md").write_text(card(name, report), encoding="utf-8")
+        shutil.rmtree(ZOO / name, ignore_errors=True)
+        shutil.copytree(folder, ZOO / name)
+
+
+if __name__ == "__main__":
+    main()
