@@ -24,6 +24,8 @@ VERBS = {
     "chat": "Talk with a model, on this machine or behind an API.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
+    "prompt": "Ask by a prompting technique: chain_of_thought, react with tools, and others.",
+    "eval": "Measure techniques and models on a task, with intervals and paired tests.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
     "strategies": "List the decoding strategies and views with their parameters.",

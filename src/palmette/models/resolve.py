@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Reference", "ZOO", "folder_of", "looks_like_model", "open_engine", "parse_reference"]
 
 DEFAULT_MODEL = "zoo:seedling"
-ZOO = {"seedling": "a toy Llama of 0.9 million parameters that ships with Palmette"}
+ZOO = {
+    "seedling": "a toy Llama of 0.9 million parameters that ships with Palmette",
+    "long_arithmetic": "the seedling, fine-tuned on long word problems",
+    "dense_extraction": "the seedling, fine-tuned on texts of many facts",
+    "merged": "the merge of these two, with both skills",
+    "forgetful_arithmetic": "fine-tuned like long_arithmetic but not held in place: merges badly",
+    "forgetful_extraction": "fine-tuned like dense_extraction but not held in place: merges badly",
+}
 SCHEMES = ("zoo", "hf")
 
 EngineName = Literal["auto", "numpy", "torch"]
