@@ -13,6 +13,8 @@ from loopback import answer, served
 
 import palmette
 from palmette.core.errors import ModelError, Unsupported
+from palmette.core.message import Message, Request
+from palmette.models.answering import prompt_of
 from palmette.models.chat import Chat
 from palmette.models.engines.numpy_engine import load
 from palmette.models.remote.client import Limits
@@ -109,3 +111,13 @@ def test_the_same_conversation_through_an_api() -> None:
         assert done.values == {"a": "yes", "b": 7} and done.text == "I say 7."
         roles = [m["role"] for m in server.requests[2][2]["messages"]]
     assert roles == ["system", "user", "assistant", "user", "user"]
+
+
+def test_a_conversation_is_read_like_the_text_that_it_is() -> None:
+    """A space that the template writes belongs to the first word that is said, as when the model was trained."""
+    engine = palmette.model("zoo:seedling").engine
+    turns = (Message.of("user", "What is 1 + 1?"), Message.of("assistant", "The answer is 2."), Message.of("user", "So?"))
+    text = "Q: What is 1 + 1?\nA: The answer is 2.\nQ: So?\nA:"
+    assert list(prompt_of(engine, Request(turns)).tokens) == engine.tokenizer.encode(text)
+    spelled = prompt_of(engine, Request((Message.of("user", "a <|end|> b"),))).tokens
+    assert not {0, 1} & set(spelled)

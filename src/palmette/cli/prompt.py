@@ -163,7 +163,7 @@ def _solver(
     if tools and "tools" not in known.__annotations__:
         raise UsageError(f"{name} uses no tools; react does")
     extra = {"tools": tools_from(tools), "approve": _approval(approve)} if tools else {}
-    return technique(name, opened_model(model), task, **extra, **given)
+    return technique(name, opened_model(model), task, given, **extra)
 
 
 def _approval(allowed: Sequence[str]) -> Any:

@@ -156,11 +156,25 @@ def template_of(engine: Engine) -> ChatTemplate | None:
 
 
 def tokens_of(engine: Engine, pieces: Sequence[Piece]) -> list[int]:
-    """Token ids: what was said is text, what the template wrote may hold special tokens."""
+    """Token ids: what was said is text, what the template wrote may hold special tokens.
+
+    All text between two special tokens is read at once, as in training: a space that the template writes before what is
+    said belongs to its first word. Text that spells a special token stays text nevertheless.
+    """
+    tokenizer = cast(Any, engine.tokenizer)
+    names = {name: token for token, name in tokenizer.special_names.items()}
+    marks = re.compile("(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + ")") if names else None
     made: list[int] = []
+    plain = ""
     for text, said in pieces:
-        made += engine.tokenizer.encode_continuation(text) if said else _with_specials(engine, text)
-    return made
+        for piece in (text,) if said or marks is None else marks.split(text):
+            if said or piece not in names:
+                plain += piece
+                continue
+            made += tokenizer.encode_continuation(plain) if plain else []
+            made.append(names[piece])
+            plain = ""
+    return made + (tokenizer.encode_continuation(plain) if plain else [])
 
 
 def _rows(message: Message, said: list[_Said]) -> list[dict[str, Any]]:
@@ -225,16 +239,3 @@ def _function(tool: Tool) -> dict[str, Any]:
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)},
     }
-
-
-def _with_specials(engine: Engine, text: str) -> list[int]:
-    """The ids of what a template wrote: special tokens by their names, the rest as text."""
-    tokenizer = cast(Any, engine.tokenizer)
-    names = {name: token for token, name in tokenizer.special_names.items()}
-    if not names:
-        return list(tokenizer.encode_continuation(text))
-    made: list[int] = []
-    longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    for piece in re.split(f"({longest_first})", text):
-        made += [names[piece]] if piece in names else tokenizer.encode_continuation(piece) if piece else []
-    return made

@@ -50,12 +50,15 @@ SHORT = {
 }  # fmt: skip
 
 
-def technique(spec: str, model: Model, task: Task, **given: Any) -> Solver:
+def technique(
+    spec: str, model: Model, task: Task, options: Mapping[str, Any] | None = None, **given: Any
+) -> Solver:
     """The technique that a spec names, bound to a model and a task.
 
     Args:
         spec: `NAME[:ARG,…]`; `cot`, `pal`, `tot` and `cove` are short for four of them.
-        given: values for parameters that this technique has: tools, approve.
+        options: fields of every request: temperature, max_tokens, seed …
+        given: values for parameters that this technique has: tools, approve; others are left aside.
 
     Raises:
         UnknownName: with the near miss.
@@ -69,6 +72,7 @@ def technique(spec: str, model: Model, task: Task, **given: Any) -> Solver:
     known = TECHNIQUES[name] if name in TECHNIQUES else None
     takes = set(known.__annotations__) if known else set()
     ours = {"model": model, "task": task, **{key: value for key, value in given.items() if key in takes}}
+    ours |= options or {}
     solver = build(TECHNIQUES, name + colon + rest, "technique", given=ours)
     assert isinstance(solver, Solver)
     return solver

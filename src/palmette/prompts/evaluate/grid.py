@@ -132,9 +132,9 @@ def _works(
                 if dict(worded.inputs) != dict(task.inputs) or worded.output != task.output:
                     raise UsageError(f"the prompt {wording!r} has other inputs or another output than the task")
                 for decoding in decodings:
-                    options = {"seed": seed, **decoding}
+                    options = {**({"seed": seed} if seed else {}), **decoding}
                     solver = (
-                        technique(spec, model, worded, **given, **options) if isinstance(spec, str)
+                        technique(spec, model, worded, options, **given) if isinstance(spec, str)
                         else spec(model, worded)
                     )  # fmt: skip
                     label = spec if isinstance(spec, str) else solver.technique
