@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
     from palmette.models.remote.model import RemoteModel, connect
+    from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.tokens.decode import Decoding, Plan
@@ -129,6 +130,7 @@ _HOMES = {
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
     "palmette.models.remote.model": "RemoteModel connect",
+    "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.tokens.decode": "Decoding Plan",
@@ -182,6 +184,7 @@ __all__ = [
     "Response",
     "Rng",
     "Scores",
+    "SpaceModel",
     "Step",
     "Text",
     "Tool",
@@ -259,6 +262,7 @@ __all__ = [
     "slerp",
     "smc",
     "smoothing",
+    "space",
     "speculative",
     "stochastic_beam",
     "task_arithmetic",

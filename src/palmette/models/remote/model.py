@@ -11,7 +11,7 @@ from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
 from palmette.core.model import Answer, Capabilities, Model, asked
 from palmette.core.waiting import Way
-from palmette.models.remote.client import Client, Limits, Secret
+from palmette.models.remote.client import Client, Limits, client_of
 from palmette.models.remote.form import Form, form_of
 from palmette.models.remote.providers import PROVIDERS, Provider
 from palmette.models.remote.wires import WIRES, Wire
@@ -20,7 +20,6 @@ __all__ = ["RemoteModel", "connect"]
 
 TRIES = 3  # answers that are looked at until one has the form that was asked for
 _FEATURES = {"tools": "tools", "output": "structured output"}  # an answer without them is another answer
-_clients: dict[tuple[Any, ...], Client] = {}
 
 
 @dataclass(frozen=True)
@@ -222,23 +221,14 @@ def connect(
     if secret is None and not provider.optional:
         raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
     asked("", **options)
-    client = _client(provider, (base_url or provider.where()).rstrip("/"), secret, limits or Limits(), proxy, verify)
+    header = None
+    if secret is not None:
+        bearer = provider.auth == "bearer"
+        header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
+    headers = {"user-agent": "palmette", **provider.headers}
+    base = (base_url or provider.where()).rstrip("/")
+    client = client_of(base, headers, header, limits, proxy=proxy, verify=verify)
     return RemoteModel(reference, provider, client, model, system, options)
-
-
-def _client(
-    provider: Provider, base: str, secret: str | None, limits: Limits, proxy: str | None, verify: bool | str
-) -> Client:
-    """One client for each address and key: making one takes far longer than a call."""
-    mark = (provider.name, base, secret, limits, proxy, verify)
-    if mark not in _clients:
-        header = None
-        if secret is not None:
-            bearer = provider.auth == "bearer"
-            header = ("authorization" if bearer else provider.auth, Secret(f"Bearer {secret}" if bearer else secret))
-        headers = {"user-agent": "palmette", **provider.headers}
-        _clients[mark] = Client(base, headers, header, limits, proxy=proxy, verify=verify)
-    return _clients[mark]
 
 
 def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,10 +132,10 @@ PROVIDERS = {provider.name: provider for provider in _TABLE}
 
 
 def is_remote(reference: str) -> bool:
-    """Whether a reference names a provider's model.
+    """Whether a reference names a provider's model, or a Space.
 
-    >>> is_remote("openai:gpt-5"), is_remote("zoo:seedling")
-    (True, False)
+    >>> is_remote("openai:gpt-5"), is_remote("space:owner/name"), is_remote("zoo:seedling")
+    (True, True, False)
     """
     name, colon, rest = reference.partition(":")
-    return bool(colon and rest) and name in PROVIDERS and " " not in rest
+    return bool(colon and rest) and (name in PROVIDERS or name == "space") and " " not in rest
