@@ -29,6 +29,8 @@ class Event:
         usage: tokens so far; a later one replaces it, field by field where it has them.
         index: which of several answers it belongs to.
         whole: the answer all at once, from a model that does not stream.
+        thinks: whether the part that begins is reasoning, should it have no text (some providers tell its mark alone).
+        prompt_logprobs: for each token of the prompt, if they were asked for.
     """
 
     text: str = ""
@@ -46,6 +48,8 @@ class Event:
     index: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, compare=False)
     whole: Response | None = None
+    thinks: bool = False
+    prompt_logprobs: tuple[TokenScore, ...] = ()
 
 
 class _Open:
@@ -75,6 +79,7 @@ class Collector:
         self._parts: list[_Open] = []
         self._calls: dict[int, _Open] = {}
         self._logprobs: list[TokenScore] = []
+        self._prompt_logprobs: list[TokenScore] = []
         self._usage: Usage | None = None
         self._notes = list(notes)
         self._headers: dict[str, str] = {}
@@ -92,15 +97,17 @@ class Collector:
         if event.index:
             self._others.setdefault(event.index, Collector()).add(replace(event, index=0, usage=None, headers={}))
             return
-        if event.text or (event.new and not event.call and not event.reasoning and not event.signature):
+        thinks = bool(event.reasoning or event.signature or event.thinks)
+        if event.text or (event.new and not event.call and not thinks):
             self._grow(Text, event).texts.append(event.text)
-        if event.reasoning or event.signature:
+        if thinks:
             part = self._grow(Reasoning, event)
             part.texts.append(event.reasoning)
             part.signature += event.signature
         if event.call is not None:
             self._call(event)
         self._logprobs += event.logprobs
+        self._prompt_logprobs += event.prompt_logprobs
         self.finish = event.finish or self.finish
 
     @property
@@ -112,6 +119,7 @@ class Collector:
         return Response(
             tuple(part.closed() for part in self._parts), self.finish or "other", self._usage, self._id, self._model,
             tuple(self._notes), tuple(self._logprobs), others, self._headers,
+            prompt_logprobs=tuple(self._prompt_logprobs),
         )  # fmt: skip
 
     def _common(self, event: Event) -> None:
@@ -168,13 +176,14 @@ def unfold(response: Response, index: int = 0) -> Iterator[Event]:
             case Text():
                 yield Event(part.text, meta=part.meta, new=True, index=index)
             case Reasoning():
-                yield Event("", part.text, part.signature, meta=part.meta, new=True, index=index)
+                yield Event("", part.text, part.signature, meta=part.meta, new=True, index=index, thinks=True)
             case ToolCall():
                 yield Event(call=(place, part.id, part.name, part.arguments), meta=part.meta, index=index)
                 place += 1
     for i, other in enumerate(response.alternatives, 1):
         yield from unfold(other, i)
-    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index)
+    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index,
+                prompt_logprobs=response.prompt_logprobs)  # fmt: skip
 
 
 def _later(old: Usage | None, new: Usage) -> Usage:

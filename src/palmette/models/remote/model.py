@@ -13,7 +13,7 @@ from palmette.core.model import Answer, Capabilities, Model, asked
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, Secret
 from palmette.models.remote.form import Form, form_of
-from palmette.models.remote.providers import PROVIDERS, Provider
+from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
 
 __all__ = ["RemoteModel", "connect"]
@@ -76,7 +76,12 @@ class RemoteModel(Model):
             yield event
 
     async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
-        if request.output is not None:
+        if not whole and self._unstreamed(request):
+            yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
+            async for event in self._answered(request, way, True):
+                for one in unfold(event.whole) if event.whole is not None else (event,):
+                    yield one
+        elif request.output is not None:
             form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
             bare = replace(request, output=None)
             if whole or form.rewrites or request.n:
@@ -155,6 +160,11 @@ class RemoteModel(Model):
         for event in unfold(replace(first, alternatives=tuple(others), usage=used, notes=(*first.notes, *notes, said))):
             yield event
 
+    def _unstreamed(self, request: Request) -> bool:
+        """Whether its API answers such a request only at once."""
+        asked = {name for names in self.provider.whole for name in names if getattr(request, name) not in (None, ())}
+        return bool(request.prompt_logprobs) or any(names <= asked for names in self.provider.whole)
+
     def _complete(self, request: Request) -> tuple[Request, list[str]]:
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
         missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
@@ -169,6 +179,8 @@ class RemoteModel(Model):
                 raise Unsupported(f"{self.id} takes no {_FEATURES[name]}")
             notes.append(f"{name}: {self.provider.name} has none; it was left out")
             request = replace(request, **{name: getattr(empty, name)})
+        if request.prompt_logprobs:
+            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         most = self.capabilities.top_logprobs
         if request.top_logprobs and most is not None and request.top_logprobs > most:
             notes.append(f"top_logprobs: {self.provider.name} gives at most {most}")
@@ -185,6 +197,7 @@ def connect(
     *,
     key: str | None = None,
     base_url: str | None = None,
+    api: str = "",
     system: str = "",
     limits: Limits | None = None,
     proxy: str | None = None,
@@ -197,6 +210,8 @@ def connect(
         reference: provider and model.
         key: the key, if the environment does not hold it (each provider's own variable).
         base_url: another address of the same API.
+        api: which of the provider's APIs: "chat", "responses", "completions", "messages", "native"; its usual one
+            unless given.
         system: what every conversation begins with.
         limits: timeouts and retries.
         proxy: URL of a proxy; the environment's (HTTPS_PROXY …) unless given.
@@ -217,13 +232,20 @@ def connect(
         raise UnknownModel("provider", name, PROVIDERS)
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
-    provider = PROVIDERS[name]
+    provider = PROVIDERS[name].speaking(api) if api else PROVIDERS[name]
     secret = key or provider.key()
     if secret is None and not provider.optional:
         raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
     asked("", **options)
-    client = _client(provider, (base_url or provider.where()).rstrip("/"), secret, limits or Limits(), proxy, verify)
+    client = _client(provider, _at(base_url, api, provider), secret, limits or Limits(), proxy, verify)
     return RemoteModel(reference, provider, client, model, system, options)
+
+
+def _at(base_url: str | None, api: str, provider: Provider) -> str:
+    """The address: the one that is given, as the API that was chosen wants it, or the provider's."""
+    if base_url is None:
+        return provider.where()
+    return based(base_url, provider.wire) if api else base_url.rstrip("/")
 
 
 def _client(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import BadAnswer, RequestRefused
-from palmette.core.events import Event
+from palmette.core.events import Event, unfold
 from palmette.core.message import (
     Request,
     Response,
@@ -18,26 +19,31 @@ from palmette.models.remote.wires.openai_answer import (
     complaint,
     counted,
     ended,
+    failure,
     read_event,
     said_answer,
-    scored,
     usage_of,
 )
 from palmette.models.remote.wires.openai_request import (
     chosen_tool,
     conversation,
     output_of,
+    said_bias,
     said_choice,
     said_form,
     said_turn,
+    said_usage,
     tools_of,
+    wants_usage,
 )
+from palmette.models.remote.wires.openai_scores import prompt_scores, said_prompt, scored
 from palmette.models.remote.wires.reading import (
     asked_list,
     asked_table,
     asked_text,
     functions,
     given,
+    inner,
     items,
     left_over,
     number,
@@ -55,7 +61,7 @@ _PLAIN = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_
 _KNOWN = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "seed", "stop", "n",
     "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
-    "logit_bias", *_PLAIN,
+    "logit_bias", "echo", *_PLAIN,
 })  # fmt: skip
 
 
@@ -81,15 +87,13 @@ class OpenAI:
             "max_completion_tokens": request.max_tokens, "seed": request.seed, "stop": list(request.stop),
             "n": request.n, "tools": functions(request.tools), "tool_choice": said_choice(request.tool_choice),
             "parallel_tool_calls": request.parallel_tools, "reasoning_effort": request.effort,
-            "logit_bias": {str(k): v for k, v in request.logit_bias.items()} or None,
+            "logit_bias": said_bias(request.logit_bias), "echo": request.prompt_logprobs,
         })  # fmt: skip
         if request.output is not None:
             body["response_format"] = said_form(request.output)
         if request.top_logprobs is not None:
             body |= {"logprobs": True} | ({"top_logprobs": request.top_logprobs} if request.top_logprobs else {})
-        if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return {**body, **request.extra}, []
+        return {**body, **(said_usage() if stream else {}), **request.extra}, []
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -99,7 +103,8 @@ class OpenAI:
         first, *others = [answer_of(choice) for choice in sorted(choices, key=lambda c: number(c.get("index")))]
         common: dict[str, Any] = {"id": text(body.get("id")), "model": text(body.get("model"))}
         return Response(**first, **common, usage=usage_of(body.get("usage")),
-                        alternatives=tuple(Response(**other, **common) for other in others))  # fmt: skip
+                        alternatives=tuple(Response(**other, **common) for other in others),
+                        prompt_logprobs=prompt_scores(body))  # fmt: skip
 
     def reader(self) -> Reader:
         """See Wire."""
@@ -118,6 +123,7 @@ class OpenAI:
         report = None if flag in (None, False) else whole(body.get("top_logprobs"), "top_logprobs") or 0
         if isinstance(flag, int) and not isinstance(flag, bool):  # Together's spelling: the number itself
             report = flag
+        stream = bool(yes_no(body.get("stream"), "stream"))
         bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
         if not all(key.isdecimal() for key in bias):
             raise RequestRefused(f"logit_bias: its keys are token ids, not {next(iter(bias))!r}")
@@ -128,10 +134,11 @@ class OpenAI:
             tools=tools_of(body.get("tools")), tool_choice=chosen_tool(body.get("tool_choice")),
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
             output=output_of(body.get("response_format")), effort=body.get("reasoning_effort"),
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=left_over(body, _KNOWN),
+            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()},
+            extra=left_over(body, _KNOWN) | wants_usage(body, stream), prompt_logprobs=yes_no(body.get("echo"), "echo"),
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
-        return request, bool(yes_no(body.get("stream"), "stream"))
+        return request, stream
 
     def encode_response(self, response: Response) -> dict[str, Any]:
         """See Wire."""
@@ -139,33 +146,39 @@ class OpenAI:
             "id": response.id, "object": "chat.completion", "created": int(time.time()), "model": response.model,
             "choices": [said_answer(one, i) for i, one in enumerate((response, *response.alternatives))],
             **given({"usage": counted(response.usage)}),
+            **({"prompt": said_prompt(response.prompt_logprobs)} if response.prompt_logprobs else {}),
         }  # fmt: skip
 
     def writer(self, request: Request) -> _Writer:
         """See Wire."""
-        return _Writer(request.model)
+        return _Writer(request)
 
     def encode_error(self, status: int, said: str) -> dict[str, Any]:
         """See Wire."""
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error",
-                 429: "rate_limit_error"}  # fmt: skip
-        kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-        return {"error": {"message": said, "type": kind, "param": None, "code": None}}
+        return failure(status, said)
 
 
 class _Writer:
     """chat.completion.chunk objects."""
 
-    def __init__(self, model: str) -> None:
-        self._common = {"id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+    def __init__(self, request: Request) -> None:
+        self._common: dict[str, Any] = {
+            "id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": request.model
+        }  # fmt: skip
+        self._counts = inner(request.extra.get("stream_options")).get("include_usage") is not False
         self._usage: Usage | None = None
         self._begun: set[int] = set()
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
+        if event.whole is not None:
+            return [frame for one in unfold(event.whole) for frame in self.write(one)]
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage
+        if event.prompt_logprobs:
+            told = {**self._common, "choices": [], "prompt": said_prompt(event.prompt_logprobs)}
+            return [("", told), *self.write(replace(event, prompt_logprobs=()))]
         delta: dict[str, Any] = given({"content": event.text or None, "reasoning_content": event.reasoning or None})
         if event.call is not None:
             place, key, name, more = event.call
@@ -184,5 +197,6 @@ class _Writer:
 
     def close(self) -> list[Frame]:
         """See Writer."""
-        last = [] if self._usage is None else [("", {**self._common, "choices": [], "usage": counted(self._usage)})]
-        return [*last, DONE]
+        if self._usage is None or not self._counts:
+            return [DONE]
+        return [("", {**self._common, "choices": [], "usage": counted(self._usage)}), DONE]

@@ -12,17 +12,16 @@ from palmette.core.message import (
     Reasoning,
     Response,
     Text,
-    TokenScore,
     ToolCall,
     Usage,
 )
 from palmette.models.remote.wires.openai_request import said_call
+from palmette.models.remote.wires.openai_scores import prompt_scores, scored, scores
 from palmette.models.remote.wires.reading import (
     given,
     inner,
     items,
     number,
-    scores_of,
     table,
     text,
 )
@@ -33,16 +32,15 @@ __all__ = [
     "complaint",
     "counted",
     "ended",
+    "failure",
     "read_event",
     "said_answer",
-    "scored",
-    "scores",
     "usage_of",
 ]
 
 FINISH: dict[str, Finish] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
-    "content_filter": "content_filter",
+    "content_filter": "content_filter", "eos": "stop",
 }  # fmt: skip
 
 
@@ -72,7 +70,7 @@ def read_event(name: str, body: Any) -> list[Event]:
     key, model = text(body.get("id")), text(body.get("model"))
     choices = items(body.get("choices"))
     if not choices:
-        return [Event(usage=usage, id=key, model=model)]
+        return [Event(usage=usage, id=key, model=model, prompt_logprobs=prompt_scores(body))]
     made: list[Event] = []
     for choice in choices:
         delta, index = inner(choice.get("delta")), number(choice.get("index"))
@@ -112,18 +110,6 @@ def ended(finish: Finish | None) -> str | None:
     return {"other": "stop"}.get(finish, finish) if finish else None
 
 
-def scores(choice: Any) -> tuple[TokenScore, ...]:
-    """The log-probabilities of a choice."""
-    return scores_of(inner(choice.get("logprobs")).get("content"))
-
-
-def scored(score: TokenScore) -> dict[str, Any]:
-    """A token with its log-probabilities."""
-    top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in score.top]
-    data = list(score.text.encode())
-    return {"token": score.text, "logprob": score.logprob, "bytes": data, "top_logprobs": top}
-
-
 def usage_of(found: Any) -> Usage | None:
     """Counted tokens."""
     if not isinstance(found, dict):
@@ -152,3 +138,10 @@ def complaint(body: Any) -> str:
     if isinstance(error, dict):
         return text(error.get("message"))
     return text(error) or (text(body.get("message")) or text(body.get("detail")) if isinstance(body, dict) else "")
+
+
+def failure(status: int, said: str) -> dict[str, Any]:
+    """An error's body."""
+    kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": said, "type": kind, "param": None, "code": None}}

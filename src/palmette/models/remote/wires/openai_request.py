@@ -41,11 +41,14 @@ __all__ = [
     "chosen_tool",
     "conversation",
     "output_of",
+    "said_bias",
     "said_call",
     "said_choice",
     "said_form",
     "said_turn",
+    "said_usage",
     "tools_of",
+    "wants_usage",
 ]
 
 ANY_OBJECT = Output("json", {"type": "object"}, strict=False)
@@ -99,6 +102,22 @@ def said_form(output: Output) -> dict[str, Any]:
         raise RequestRefused(f"this API takes a JSON schema as the form of an answer, no {output.kind}")
     inner = {"name": output.name, "schema": output.value, "strict": output.strict}
     return {"type": "json_schema", "json_schema": inner}
+
+
+def said_bias(bias: Mapping[int, float]) -> dict[str, float] | None:
+    """The field logit_bias."""
+    return {str(token): value for token, value in bias.items()} or None
+
+
+def said_usage() -> dict[str, Any]:
+    """The fields of a stream that ends with what it used."""
+    return {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def wants_usage(body: Mapping[str, Any], stream: bool) -> dict[str, Any]:
+    """What to remember of a client that streams and did not ask for usage: a chunk without choices confuses it."""
+    asked = inner(body.get("stream_options")).get("include_usage")
+    return {"stream_options": {"include_usage": False}} if stream and not asked else {}
 
 
 def conversation(rows: list[Any]) -> tuple[Message, ...]:
