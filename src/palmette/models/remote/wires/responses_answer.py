@@ -96,7 +96,7 @@ class Reading:
         self._calls: dict[int, int] = {}  # place of the item to place among the calls
         self._written: set[int] = set()  # calls whose arguments have come
         self._marks: dict[int, dict[str, Any]] = {}  # what a message's item holds beside its text
-        self._seen = self._refused = self._scored = False
+        self._refused = self._scored = False
 
     def __call__(self, name: str, body: Any) -> list[Event]:
         """Events of one step.
@@ -119,7 +119,6 @@ class Reading:
         if kind in _ENDS:
             return list(self._ended(table(body.get("response"), "response")))
         more = text(body.get("delta"))
-        self._seen = self._seen or bool(more)
         return list(self._grown(kind, place, more, body))
 
     def _grown(self, kind: str, place: int, more: str, body: Mapping[str, Any]) -> Iterator[Event]:
@@ -159,7 +158,6 @@ class Reading:
 
     def _opened(self, place: int, item: Mapping[str, Any]) -> Iterator[Event]:
         if item.get("type") == "function_call":
-            self._seen = True
             call = _call(item)
             yield Event(call=(self._call(place), call.id, call.name, ""), meta=call.meta)
         elif item.get("type") == "message":
@@ -169,11 +167,11 @@ class Reading:
         """What an item told only at its end: a thought's mark, arguments that did not come in pieces."""
         kind = text(item.get("type"))
         if kind == "function_call":
-            self._seen, call = True, _call(item)
+            call = _call(item)
             more = "" if place in self._written else call.arguments
             yield Event(call=(self._call(place), call.id, call.name, more), meta=call.meta)
         elif kind == "reasoning":
-            self._seen, thought = True, thought_of(item)
+            thought = thought_of(item)
             new = self._first(place, "thought", 0)
             yield Event(reasoning=thought.text if new else "", signature=thought.signature, meta=thought.meta,
                         new=new, thinks=True)  # fmt: skip
@@ -181,14 +179,16 @@ class Reading:
             for i, row in enumerate(items(item.get("content"))):
                 if self._first(place, "text", i):  # it did not come in pieces
                     said = _text(row, given({name: item.get(name) or None for name in ("id", "phase")}))
-                    self._seen, self._refused = True, self._refused or bool(said.meta.get("refusal"))
+                    self._refused = self._refused or bool(said.meta.get("refusal"))
                     yield Event(said.text, meta=said.meta, new=True, logprobs=scores_of(row.get("logprobs")))
         elif kind and kind not in _ITEMS:
             yield Event(notes=(f"{kind}: this kind of item is not read",))
 
     def _ended(self, body: Mapping[str, Any]) -> Iterator[Event]:
         _failed(body)
-        if not self._seen and items(body.get("output")):  # a server that says everything at the end
+        if (
+            not self._begun and not self._calls and items(body.get("output"))
+        ):  # a server that says everything at the end
             yield from unfold(answer_of(body))
             return
         calls: tuple[Part, ...] = tuple(ToolCall("", "", "") for _ in self._calls)
