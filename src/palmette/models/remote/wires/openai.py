@@ -10,15 +10,16 @@ from palmette.core.events import Event
 from palmette.core.message import (
     Request,
     Response,
+    ToolResult,
     Usage,
 )
-from palmette.models.remote.wires.base import DONE, Frame, Reader
+from palmette.models.remote.wires.base import DONE, Frame, Reader, spread
 from palmette.models.remote.wires.openai_answer import (
+    ChunkReader,
     answer_of,
     complaint,
     counted,
     ended,
-    read_event,
     said_answer,
     scored,
     usage_of,
@@ -38,10 +39,13 @@ from palmette.models.remote.wires.reading import (
     asked_text,
     functions,
     given,
+    inner,
     items,
     left_over,
+    merged,
     number,
     real,
+    shown,
     table,
     text,
     texts,
@@ -89,7 +93,9 @@ class OpenAI:
             body |= {"logprobs": True} | ({"top_logprobs": request.top_logprobs} if request.top_logprobs else {})
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return {**body, **request.extra}, []
+        said = any(isinstance(p, ToolResult) and p.failed for m in request.messages for p in m.parts)
+        notes = ["failed: this API has no mark for a call that failed; its text alone says so"] if said else []
+        return merged(body, request.extra), notes
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -103,7 +109,7 @@ class OpenAI:
 
     def reader(self) -> Reader:
         """See Wire."""
-        return read_event
+        return ChunkReader()
 
     def complaint(self, body: Any) -> str:
         """See Wire."""
@@ -119,19 +125,25 @@ class OpenAI:
         if isinstance(flag, int) and not isinstance(flag, bool):  # Together's spelling: the number itself
             report = flag
         bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
-        if not all(key.isdecimal() for key in bias):
-            raise RequestRefused(f"logit_bias: its keys are token ids, not {next(iter(bias))!r}")
+        wrong = next((key for key in bias if not (key.isdecimal() and len(key) < 10)), None)
+        if wrong is not None:
+            raise RequestRefused(f"logit_bias: its keys are token ids, not {shown(wrong)}")
+        stream, effort = bool(yes_no(body.get("stream"), "stream")), body.get("reasoning_effort")
+        extra = left_over(body, _KNOWN)
+        if stream and not inner(body.get("stream_options")).get("include_usage"):
+            extra["stream_options"] = {"include_usage": False}  # as the writer has to know
         request = Request(
             conversation(asked_list(body.get("messages"), "messages")), asked_text(body.get("model"), "model"),
             max_tokens=whole(limit, "max_completion_tokens"), seed=whole(body.get("seed"), "seed"),
             stop=texts(body.get("stop"), "stop"), n=whole(body.get("n"), "n"), top_logprobs=report,
             tools=tools_of(body.get("tools")), tool_choice=chosen_tool(body.get("tool_choice")),
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
-            output=output_of(body.get("response_format")), effort=body.get("reasoning_effort"),
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=left_over(body, _KNOWN),
+            output=output_of(body.get("response_format")), 
+            effort=None if effort is None else asked_text(effort, "reasoning_effort"),
+            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=extra,
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
-        return request, bool(yes_no(body.get("stream"), "stream"))
+        return request, stream
 
     def encode_response(self, response: Response) -> dict[str, Any]:
         """See Wire."""
@@ -143,7 +155,8 @@ class OpenAI:
 
     def writer(self, request: Request) -> _Writer:
         """See Wire."""
-        return _Writer(request.model)
+        asked = inner(request.extra.get("stream_options")).get("include_usage", True)
+        return _Writer(request.model, bool(asked))
 
     def encode_error(self, status: int, said: str) -> dict[str, Any]:
         """See Wire."""
@@ -156,22 +169,22 @@ class OpenAI:
 class _Writer:
     """chat.completion.chunk objects."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, counts: bool) -> None:
         self._common = {"id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+        self._counts = counts
         self._usage: Usage | None = None
         self._begun: set[int] = set()
+        self._details: dict[int, int] = {}
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
+        return [frame for one in spread(event) for frame in self._step(one)]
+
+    def _step(self, event: Event) -> list[Frame]:
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage
-        delta: dict[str, Any] = given({"content": event.text or None, "reasoning_content": event.reasoning or None})
-        if event.call is not None:
-            place, key, name, more = event.call
-            function = given({"name": name or None}) | {"arguments": more}
-            start = {"id": key, "type": "function"} if key or name else {}
-            delta["tool_calls"] = [{"index": place, **start, "function": function}]
+        delta = self._delta(event)
         if not delta and event.finish is None and not event.logprobs:
             return []
         if event.index not in self._begun:
@@ -182,7 +195,25 @@ class _Writer:
             row["logprobs"] = {"content": [scored(score) for score in event.logprobs]}
         return [("", {**self._common, "choices": [row]})]
 
+    def _delta(self, event: Event) -> dict[str, Any]:
+        meta = event.meta or {}
+        words = "refusal" if meta.get("refusal") else "content"
+        delta: dict[str, Any] = given({words: event.text or None, "reasoning_content": event.reasoning or None})
+        details = meta.get("reasoning_details", ())
+        fresh = details[self._details.get(event.index, 0) :]  # they are told again from the first, with more
+        if fresh:
+            self._details[event.index] = len(details)
+            delta["reasoning_details"] = list(fresh)
+        if event.call is not None:
+            place, key, name, more = event.call
+            function = given({"name": name or None}) | {"arguments": more}
+            start = {"id": key, "type": "function"} if key or name else {}
+            kept = {"extra_content": meta["extra_content"]} if meta.get("extra_content") else {}
+            delta["tool_calls"] = [{"index": place, **start, "function": function, **kept}]
+        return delta
+
     def close(self) -> list[Frame]:
         """See Writer."""
-        last = [] if self._usage is None else [("", {**self._common, "choices": [], "usage": counted(self._usage)})]
-        return [*last, DONE]
+        if self._usage is None or not self._counts:
+            return [DONE]
+        return [("", {**self._common, "choices": [], "usage": counted(self._usage)}), DONE]
