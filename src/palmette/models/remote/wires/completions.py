@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import BadAnswer, ProviderFailed, RequestRefused
-from palmette.core.events import Event, unfold
+from palmette.core.events import Event
 from palmette.core.message import Message, Request, Response, Text, TokenScore, Usage
-from palmette.models.remote.wires.base import DONE, Frame, Reader
+from palmette.models.remote.wires.base import DONE, Frame, Reader, spread
 from palmette.models.remote.wires.openai_answer import FINISH, complaint, counted, ended, failure, usage_of
-from palmette.models.remote.wires.openai_request import said_bias, said_usage, wants_usage
+from palmette.models.remote.wires.openai_fields import bias_of, said_bias, wants_usage
 from palmette.models.remote.wires.openai_scores import prompt_scores, said_legacy, scores
 from palmette.models.remote.wires.reading import (
     asked_table,
@@ -21,6 +21,7 @@ from palmette.models.remote.wires.reading import (
     inner,
     items,
     left_over,
+    merged,
     number,
     real,
     table,
@@ -61,7 +62,9 @@ class Completions:
             "max_tokens": request.max_tokens, "seed": request.seed, "stop": list(request.stop), "n": request.n,
             "logprobs": reports, "logit_bias": said_bias(request.logit_bias),
         })  # fmt: skip
-        return {**body, **(said_usage() if stream else {}), **request.extra}, []
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return merged(body, request.extra), []
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -92,14 +95,11 @@ class Completions:
         extra = left_over(body, _KNOWN) | wants_usage(body, stream) | ids
         if echo is not None and (number_of is None or not echo):
             extra["echo"] = echo
-        bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
-        if not all(key.isdecimal() for key in bias):
-            raise RequestRefused(f"logit_bias: its keys are token ids, not {next(iter(bias))!r}")
         request = Request(
             (Message.of("user", words),), asked_text(body.get("model"), "model"),
             max_tokens=whole(body.get("max_tokens"), "max_tokens"), seed=whole(body.get("seed"), "seed"),
             stop=texts(body.get("stop"), "stop"), n=whole(body.get("n"), "n"), top_logprobs=number_of,
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=extra,
+            logit_bias=bias_of(body), extra=extra,
             prompt_logprobs=True if echo and number_of is not None else None,
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
@@ -199,8 +199,9 @@ class _Writer:
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
-        if event.whole is not None:
-            return [frame for one in unfold(event.whole) for frame in self.write(one)]
+        return [frame for one in spread(event) for frame in self._step(one)]
+
+    def _step(self, event: Event) -> list[Frame]:
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage

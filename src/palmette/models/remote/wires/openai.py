@@ -6,35 +6,34 @@ import time
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from palmette.core.errors import BadAnswer, RequestRefused
-from palmette.core.events import Event, unfold
+from palmette.core.errors import BadAnswer
+from palmette.core.events import Event
 from palmette.core.message import (
     Request,
     Response,
+    ToolResult,
     Usage,
 )
-from palmette.models.remote.wires.base import DONE, Frame, Reader
+from palmette.models.remote.wires.base import DONE, Frame, Reader, spread
 from palmette.models.remote.wires.openai_answer import (
+    ChunkReader,
     answer_of,
     complaint,
     counted,
     ended,
     failure,
-    read_event,
     said_answer,
     usage_of,
 )
+from palmette.models.remote.wires.openai_fields import bias_of, said_bias, wants_usage
 from palmette.models.remote.wires.openai_request import (
     chosen_tool,
     conversation,
     output_of,
-    said_bias,
     said_choice,
     said_form,
     said_turn,
-    said_usage,
     tools_of,
-    wants_usage,
 )
 from palmette.models.remote.wires.openai_scores import prompt_scores, said_prompt, scored
 from palmette.models.remote.wires.reading import (
@@ -46,6 +45,7 @@ from palmette.models.remote.wires.reading import (
     inner,
     items,
     left_over,
+    merged,
     number,
     real,
     table,
@@ -93,7 +93,11 @@ class OpenAI:
             body["response_format"] = said_form(request.output)
         if request.top_logprobs is not None:
             body |= {"logprobs": True} | ({"top_logprobs": request.top_logprobs} if request.top_logprobs else {})
-        return {**body, **(said_usage() if stream else {}), **request.extra}, []
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        said = any(isinstance(p, ToolResult) and p.failed for m in request.messages for p in m.parts)
+        notes = ["failed: this API has no mark for a call that failed; its text alone says so"] if said else []
+        return merged(body, request.extra), notes
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -108,7 +112,7 @@ class OpenAI:
 
     def reader(self) -> Reader:
         """See Wire."""
-        return read_event
+        return ChunkReader()
 
     def complaint(self, body: Any) -> str:
         """See Wire."""
@@ -123,19 +127,17 @@ class OpenAI:
         report = None if flag in (None, False) else whole(body.get("top_logprobs"), "top_logprobs") or 0
         if isinstance(flag, int) and not isinstance(flag, bool):  # Together's spelling: the number itself
             report = flag
-        stream = bool(yes_no(body.get("stream"), "stream"))
-        bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
-        if not all(key.isdecimal() for key in bias):
-            raise RequestRefused(f"logit_bias: its keys are token ids, not {next(iter(bias))!r}")
+        stream, effort = bool(yes_no(body.get("stream"), "stream")), body.get("reasoning_effort")
         request = Request(
             conversation(asked_list(body.get("messages"), "messages")), asked_text(body.get("model"), "model"),
             max_tokens=whole(limit, "max_completion_tokens"), seed=whole(body.get("seed"), "seed"),
             stop=texts(body.get("stop"), "stop"), n=whole(body.get("n"), "n"), top_logprobs=report,
             tools=tools_of(body.get("tools")), tool_choice=chosen_tool(body.get("tool_choice")),
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
-            output=output_of(body.get("response_format")), effort=body.get("reasoning_effort"),
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()},
-            extra=left_over(body, _KNOWN) | wants_usage(body, stream), prompt_logprobs=yes_no(body.get("echo"), "echo"),
+            output=output_of(body.get("response_format")),
+            effort=None if effort is None else asked_text(effort, "reasoning_effort"),
+            logit_bias=bias_of(body), extra=left_over(body, _KNOWN) | wants_usage(body, stream),
+            prompt_logprobs=yes_no(body.get("echo"), "echo"),
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
         return request, stream
@@ -151,7 +153,8 @@ class OpenAI:
 
     def writer(self, request: Request) -> _Writer:
         """See Wire."""
-        return _Writer(request)
+        asked = inner(request.extra.get("stream_options")).get("include_usage", True)
+        return _Writer(request.model, bool(asked))
 
     def encode_error(self, status: int, said: str) -> dict[str, Any]:
         """See Wire."""
@@ -161,30 +164,30 @@ class OpenAI:
 class _Writer:
     """chat.completion.chunk objects."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, model: str, counts: bool) -> None:
         self._common: dict[str, Any] = {
-            "id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": request.model
-        }  # fmt: skip
-        self._counts = inner(request.extra.get("stream_options")).get("include_usage") is not False
+            "id": "",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._counts = counts
         self._usage: Usage | None = None
         self._begun: set[int] = set()
+        self._details: dict[int, int] = {}
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
-        if event.whole is not None:
-            return [frame for one in unfold(event.whole) for frame in self.write(one)]
+        return [frame for one in spread(event) for frame in self._step(one)]
+
+    def _step(self, event: Event) -> list[Frame]:
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage
         if event.prompt_logprobs:
             told = {**self._common, "choices": [], "prompt": said_prompt(event.prompt_logprobs)}
-            return [("", told), *self.write(replace(event, prompt_logprobs=()))]
-        delta: dict[str, Any] = given({"content": event.text or None, "reasoning_content": event.reasoning or None})
-        if event.call is not None:
-            place, key, name, more = event.call
-            function = given({"name": name or None}) | {"arguments": more}
-            start = {"id": key, "type": "function"} if key or name else {}
-            delta["tool_calls"] = [{"index": place, **start, "function": function}]
+            return [("", told), *self._step(replace(event, prompt_logprobs=()))]
+        delta = self._delta(event)
         if not delta and event.finish is None and not event.logprobs:
             return []
         if event.index not in self._begun:
@@ -194,6 +197,23 @@ class _Writer:
         if event.logprobs:
             row["logprobs"] = {"content": [scored(score) for score in event.logprobs]}
         return [("", {**self._common, "choices": [row]})]
+
+    def _delta(self, event: Event) -> dict[str, Any]:
+        meta = event.meta or {}
+        words = "refusal" if meta.get("refusal") else "content"
+        delta: dict[str, Any] = given({words: event.text or None, "reasoning_content": event.reasoning or None})
+        details = meta.get("reasoning_details", ())
+        fresh = details[self._details.get(event.index, 0) :]  # they are told again from the first, with more
+        if fresh:
+            self._details[event.index] = len(details)
+            delta["reasoning_details"] = list(fresh)
+        if event.call is not None:
+            place, key, name, more = event.call
+            function = given({"name": name or None}) | {"arguments": more}
+            start = {"id": key, "type": "function"} if key or name else {}
+            kept = {"extra_content": meta["extra_content"]} if meta.get("extra_content") else {}
+            delta["tool_calls"] = [{"index": place, **start, "function": function, **kept}]
+        return delta
 
     def close(self) -> list[Frame]:
         """See Writer."""

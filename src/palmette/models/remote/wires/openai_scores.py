@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palmette.core.message import TokenScore
-from palmette.models.remote.wires.reading import inner, items, logprob, scores_of, text
+from palmette.models.remote.wires.reading import inner, items, logprob, said_logprob, scores_of, text
 
 __all__ = ["legacy_scores", "prompt_scores", "said_legacy", "said_prompt", "scored", "scores"]
-
-LEAST = -9999.0  # what the API writes for a token that cannot be; JSON has no infinity
 
 
 def scores(choice: Mapping[str, Any]) -> tuple[TokenScore, ...]:
@@ -34,9 +32,9 @@ def scores(choice: Mapping[str, Any]) -> tuple[TokenScore, ...]:
 
 def scored(score: TokenScore) -> dict[str, Any]:
     """A token with its log-probabilities."""
-    top = [{"token": t, "logprob": max(p, LEAST), "bytes": list(t.encode())} for t, p in score.top]
+    top = [{"token": t, "logprob": said_logprob(p), "bytes": list(t.encode())} for t, p in score.top]
     data = list(score.text.encode())
-    return {"token": score.text, "logprob": max(score.logprob, LEAST), "bytes": data, "top_logprobs": top}
+    return {"token": score.text, "logprob": said_logprob(score.logprob), "bytes": data, "top_logprobs": top}
 
 
 def legacy_scores(rows: Mapping[str, Any]) -> tuple[TokenScore, ...]:
@@ -60,7 +58,7 @@ def said_legacy(found: Sequence[TokenScore], offset: int = 0) -> dict[str, Any]:
         places.append(offset)
         offset += len(score.text)
     finite = [None if score.logprob == float("-inf") else score.logprob for score in found]
-    tops = [{t: max(p, LEAST) for t, p in score.top} or None for score in found]
+    tops = [{t: said_logprob(p) for t, p in score.top} or None for score in found]
     return {
         "tokens": [score.text for score in found], "token_logprobs": finite,
         "top_logprobs": tops if any(tops) else None, "text_offset": places,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from palmette.core.events import Collector, Event, unfold
+from palmette.core.events import Collector, Event
 from palmette.core.message import Reasoning, Text, TokenScore
-from palmette.models.remote.wires.base import Frame
+from palmette.models.remote.wires.base import Frame, spread
 from palmette.models.remote.wires.openai_scores import scored
-from palmette.models.remote.wires.responses_answer import said_body
-from palmette.models.remote.wires.responses_request import said_part, said_thought
+from palmette.models.remote.wires.responses.answer import said_body
+from palmette.models.remote.wires.responses.items import said_part, said_thought
 
 __all__ = ["ResponsesWriter"]
 
@@ -44,8 +44,9 @@ class ResponsesWriter:
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
-        if event.whole is not None:
-            return [frame for one in unfold(event.whole) for frame in self.write(one)]
+        return [frame for one in spread(event) for frame in self._step(one)]
+
+    def _step(self, event: Event) -> list[Frame]:
         if event.index:  # this API gives one answer
             return []
         self._answer.add(event)

@@ -11,7 +11,7 @@ from palmette.core.message import Finish, Part, Response, Text, TokenScore, Tool
 from palmette.models.remote.wires.openai_answer import complaint
 from palmette.models.remote.wires.openai_scores import scored
 from palmette.models.remote.wires.reading import given, inner, items, number, scores_of, table, text
-from palmette.models.remote.wires.responses_request import said_items, thought_of
+from palmette.models.remote.wires.responses.items import said_items, thought_of
 
 __all__ = ["Reading", "answer_of", "output_items", "said_body", "said_usage", "usage_of"]
 

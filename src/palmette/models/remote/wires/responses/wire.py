@@ -1,4 +1,4 @@
-"""OpenAI Responses: a conversation is a list of items, a stream is a list of typed events."""
+"""POST /responses, in both directions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from palmette.core.message import Reasoning, Request, Response
+from palmette.core.message import Reasoning, Request, Response, ToolResult
 from palmette.models.remote.wires.base import Reader
 from palmette.models.remote.wires.openai_answer import complaint, failure
 from palmette.models.remote.wires.reading import (
@@ -15,13 +15,14 @@ from palmette.models.remote.wires.reading import (
     asked_text,
     given,
     left_over,
+    merged,
     real,
     table,
     whole,
     yes_no,
 )
-from palmette.models.remote.wires.responses_answer import Reading, answer_of, output_items, said_body
-from palmette.models.remote.wires.responses_request import (
+from palmette.models.remote.wires.responses.answer import Reading, answer_of, output_items, said_body
+from palmette.models.remote.wires.responses.items import (
     chosen,
     conversation_of,
     flat_tools,
@@ -32,7 +33,7 @@ from palmette.models.remote.wires.responses_request import (
     said_items,
     tools_of,
 )
-from palmette.models.remote.wires.responses_writer import ResponsesWriter
+from palmette.models.remote.wires.responses.writer import ResponsesWriter
 
 __all__ = ["Responses"]
 
@@ -72,11 +73,12 @@ class Responses:
             "instructions": instructions, "max_output_tokens": request.max_tokens, "temperature": request.temperature,
             "top_p": request.top_p, "top_logprobs": request.top_logprobs or None, "tools": flat_tools(request.tools),
             "tool_choice": said_choice(request.tool_choice), "parallel_tool_calls": request.parallel_tools,
-            "include": include, "text": {**extra.pop("text", {}), **form} or None,
-            "reasoning": {**extra.pop("reasoning", {}), **given({"effort": request.effort})} or None,
+            "include": include, "text": form or None, "reasoning": given({"effort": request.effort}) or None,
             "stream": True if stream else None,
         })  # fmt: skip
-        return {**body, **extra}, []
+        said = any(isinstance(p, ToolResult) and p.failed for m in request.messages for p in m.parts)
+        notes = ["failed: this API has no mark for a call that failed; its text alone says so"] if said else []
+        return merged(body, extra), notes
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
