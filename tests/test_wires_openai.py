@@ -1,4 +1,4 @@
-"""Laws of OpenAI's other wires, Responses and Completions, and of log-probabilities in every shape that hosts give them."""
+"""Laws of OpenAI's other wires, Responses and Completions, and of log-probabilities in every shape of them."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_an_item_that_is_not_known_is_noted() -> None:
 
 @st.composite
 def continuations(draw: st.DrawFn, before: bool = True) -> Response:
-    """Answers of Completions; echoed scores are the prompt's tokens, the first without one. A stream says no empty text."""
+    """Answers of Completions; echoed scores are the prompt's tokens, the first without one."""
     words = _WORDS if before else _WORDS.filter(bool)
     prompt = [TokenScore("Once", float("-inf")), TokenScore(" upon", -0.5, ((" upon", -0.5),))]
     front = tuple(prompt) if before and draw(st.booleans()) else ()
@@ -342,7 +342,7 @@ def test_vllm_tells_the_prompts_scores_in_its_own_way() -> None:
 
 
 def test_the_prompts_scores_are_refused_where_there_are_none() -> None:
-    with pytest.raises(Unsupported, match="prompt logprobs.*Together"):
+    with pytest.raises(Unsupported, match=r"prompt logprobs.*Together"):
         connect("openai:m", key="k", base_url="http://127.0.0.1:9").respond("Hi", prompt_logprobs=True)
 
 

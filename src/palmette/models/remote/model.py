@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
-from palmette.core.model import Answer, Capabilities, Model, asked
+from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, Secret
 from palmette.models.remote.form import Form, form_of
 from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
+from palmette.models.remote.wires.counting import COUNTS
+from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
 
 __all__ = ["RemoteModel", "connect"]
 
+BATCH = 500_000  # characters of the texts of one request
 TRIES = 3  # answers that are looked at until one has the form that was asked for
 _FEATURES = {"tools": "tools", "output": "structured output"}  # an answer without them is another answer
 _clients: dict[tuple[Any, ...], Client] = {}
@@ -74,6 +79,36 @@ class RemoteModel(Model):
             yield Event(notes=tuple(notes))
         async for event in self._answered(request, way, whole):
             yield event
+
+    async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
+        """See Model; many texts are sent in as many requests as the API needs."""
+        codec = EMBEDDINGS.get(self.provider.wire)
+        if codec is None:
+            raise Unsupported(f"{self.id}: {self.provider.name} has no embeddings; openai, gemini, cohere, ollama have")
+        made, used, name = [], Usage(), ""
+        for batch in _batches(texts, codec.most):
+            asked = Texts(self.name, batch, packed=self.provider.packs, extra=self.options.get("extra") or {})
+            body, _ = await self.client.post(codec.path(asked), codec.encode(asked), way, self.wire)
+            found = codec.decode(body)
+            if len(found.vectors) != len(batch):
+                raise BadAnswer(f"{self.id}: {len(batch)} texts were sent, {len(found.vectors)} vectors came")
+            made.append(found.vectors)
+            used, name = _sum(used, found.usage), found.model or name
+        if len({vectors.shape[1] for vectors in made}) > 1:
+            raise BadAnswer(f"{self.id}: vectors of several widths came")
+        vectors = np.concatenate(made) if made else np.empty((0, 0), np.float32)  # (texts, width)
+        return Embeddings(vectors, used if used != Usage() else None, name)
+
+    async def measure(self, request: Request, way: Way) -> int:
+        """See Model."""
+        wire, own = self.provider.wire, self.provider.counts
+        text_alone = wire == "openai-completions"
+        codec = COUNTS.get(wire) or COUNTS.get(f"{own}-completions" if text_alone else own)
+        if codec is None:
+            return await super().measure(request, way)
+        request, _ = self._complete(request)
+        body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
+        return codec.decode(body)
 
     async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
         if not whole and self._unstreamed(request):
@@ -246,6 +281,20 @@ def _at(base_url: str | None, api: str, provider: Provider) -> str:
     if base_url is None:
         return provider.where()
     return based(base_url, provider.wire) if api else base_url.rstrip("/")
+
+
+def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
+    """Texts in order, so many at a time, and not too much text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and (len(batch) == most or size + len(text) > BATCH):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield tuple(batch)
 
 
 def _client(

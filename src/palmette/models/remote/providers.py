@@ -164,7 +164,8 @@ def _server(name: str, port: int, key: str, **more: Any) -> Provider:
 
 _TABLE = [
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
-             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True),
+             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True, counts="openai-responses",
+             can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
@@ -182,8 +183,8 @@ _TABLE = [
     Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
              apis=("chat", "responses", "completions", "messages")),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
-    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", whole=(frozenset({"tools", "top_logprobs"}),)),
-    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", spelling=_vllm, can={"prompt_logprobs": True}),
+    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True}, whole=(frozenset({"tools", "top_logprobs"}),)),
+    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", spelling=_vllm, can={"prompt_logprobs": True, "count_tokens": True}),
 ]  # fmt: skip
 PROVIDERS = {provider.name: provider for provider in _TABLE}
 
