@@ -6,7 +6,7 @@ from palmette.models.remote.wires.anthropic import Anthropic
 from palmette.models.remote.wires.base import Wire
 from palmette.models.remote.wires.cohere import Cohere
 from palmette.models.remote.wires.gemini import Gemini
-from palmette.models.remote.wires.ollama import Ollama
+from palmette.models.remote.wires.ollama import Ollama, OllamaGenerate
 from palmette.models.remote.wires.openai import OpenAI
 
 __all__ = ["WIRES", "Wire"]
@@ -17,4 +17,5 @@ WIRES: dict[str, Wire] = {
     "gemini": Gemini(),
     "cohere": Cohere(),
     "ollama": Ollama(),
+    "ollama-generate": OllamaGenerate(),
 }

@@ -138,7 +138,7 @@ class OpenAI:
             stop=texts(body.get("stop"), "stop"), n=whole(body.get("n"), "n"), top_logprobs=report,
             tools=tools_of(body.get("tools")), tool_choice=chosen_tool(body.get("tool_choice")),
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
-            output=output_of(body.get("response_format")), 
+            output=output_of(body.get("response_format")),
             effort=None if effort is None else asked_text(effort, "reasoning_effort"),
             logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=extra,
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
