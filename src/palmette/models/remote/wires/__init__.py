@@ -7,7 +7,7 @@ from palmette.models.remote.wires.base import Wire
 from palmette.models.remote.wires.cohere import Cohere
 from palmette.models.remote.wires.completions import Completions
 from palmette.models.remote.wires.gemini import Gemini
-from palmette.models.remote.wires.ollama import Ollama
+from palmette.models.remote.wires.ollama import Ollama, OllamaGenerate
 from palmette.models.remote.wires.openai import OpenAI
 from palmette.models.remote.wires.responses import Responses
 
@@ -21,4 +21,5 @@ WIRES: dict[str, Wire] = {
     "gemini": Gemini(),
     "cohere": Cohere(),
     "ollama": Ollama(),
+    "ollama-generate": OllamaGenerate(),
 }

@@ -61,7 +61,7 @@ def said_turn(message: Message) -> list[dict[str, Any]]:
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     rows = [{"role": "tool", "tool_call_id": part.id, "content": part.text} for part in results]
     shown = [media for part in results for media in part.media]
-    words = [*shown, *(part for part in message.parts if isinstance(part, (Text, Media)))]
+    words: list[Part | Media] = [*shown, *(part for part in message.parts if isinstance(part, (Text, Media)))]
     if results and len(results) == len(message.parts) and not shown:
         return rows
     calls = [said_call(part) for part in message.parts if isinstance(part, ToolCall)]
@@ -69,14 +69,15 @@ def said_turn(message: Message) -> list[dict[str, Any]]:
                     **given({"tool_calls": calls})}]  # fmt: skip
 
 
-def _said_words(words: Sequence[Text | Media], calls: bool) -> dict[str, Any]:
+def _said_words(words: Sequence[Part | Media], calls: bool) -> dict[str, Any]:
     """The field content; where a model refused, what it said instead."""
-    refused = [p for p in words if isinstance(p, Text) and p.meta.get("refusal")]
+    refused = [p.text for p in words if isinstance(p, Text) and p.meta.get("refusal")]
     if refused:
-        return {"content": None, "refusal": text_of(refused)}
+        rest = [p for p in words if not (isinstance(p, Text) and p.meta.get("refusal"))]
+        return {**_said_words(rest, True), "refusal": "".join(refused)}
     if any(isinstance(part, Media) for part in words):
         return {"content": [{"type": "text", "text": p.text} if isinstance(p, Text) else _file(p) for p in words]}
-    return {"content": text_of(words) if words or not calls else None}
+    return {"content": "".join(p.text for p in words if isinstance(p, Text)) if words or not calls else None}
 
 
 def said_thought(parts: Sequence[Part]) -> dict[str, Any]:
