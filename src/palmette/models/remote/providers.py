@@ -119,9 +119,9 @@ class Provider:
 
 APIS = {
     "chat": "openai", "responses": "openai-responses", "completions": "openai-completions", "messages": "anthropic",
-    "native": "ollama",
+    "native": "ollama", "generate": "ollama-generate",
 }  # fmt: skip
-_UNVERSIONED = ("anthropic", "cohere", "ollama")  # their paths hold the version, or have none
+_UNVERSIONED = ("anthropic", "cohere", "ollama", "ollama-generate")  # their paths hold the version, or have none
 
 
 def based(url: str, wire: str) -> str:
@@ -146,6 +146,7 @@ _CAN: dict[str, Capabilities] = {
     "gemini": replace(_ALL, audio=True, top_logprobs=20, seed=True, n=True, embeddings=True, count_tokens=True),
     "cohere": replace(_ALL, documents=False, top_logprobs=0, seed=True, embeddings=True),
     "ollama": replace(_ALL, documents=False, top_logprobs=20, seed=True, embeddings=True),
+    "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
 }
 _NO_SORTING = frozenset({"top_k", "min_p"})
 
@@ -181,10 +182,12 @@ _TABLE = [
     _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", _NO_SORTING),
     _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING, ("responses",)),
     Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
-             apis=("chat", "responses", "completions", "messages")),
+             apis=("generate", "chat", "responses", "completions", "messages")),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
-    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True}, whole=(frozenset({"tools", "top_logprobs"}),)),
-    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", spelling=_vllm, can={"prompt_logprobs": True, "count_tokens": True}),
+    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True},
+            whole=(frozenset({"tools", "top_logprobs"}),)),
+    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", can={"prompt_logprobs": True, "count_tokens": True},
+            spelling=_vllm),
 ]  # fmt: skip
 PROVIDERS = {provider.name: provider for provider in _TABLE}
 

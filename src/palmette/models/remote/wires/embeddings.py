@@ -266,14 +266,15 @@ class OllamaEmbedding:
         return {"model": found.model or asked.model, "embeddings": found.vectors.tolist(), **used}
 
 
-_OPENAI = OpenAIEmbedding()
+_OPENAI, _OLLAMA = OpenAIEmbedding(), OllamaEmbedding()
 EMBEDDINGS: dict[str, Embedding] = {
     "openai": _OPENAI,
     "openai-responses": _OPENAI,
     "openai-completions": _OPENAI,
     "gemini": GeminiEmbedding(),
     "cohere": CohereEmbedding(),
-    "ollama": OllamaEmbedding(),
+    "ollama": _OLLAMA,
+    "ollama-generate": _OLLAMA,
 }
 
 

@@ -64,7 +64,7 @@ class ModelList(Protocol):
 class OpenAIList:
     """GET /models; hosts add their own fields, and Together sends the bare list."""
 
-    _contexts = ("context_length", "context_window", "max_model_len", "max_context_length")
+    _contexts = ("context_length", "contextLength", "context_window", "max_model_len", "max_context_length")
     _abilities = ("supported_parameters", "supported_features")
 
     def path(self, page: str) -> str:
@@ -212,7 +212,7 @@ class OllamaList:
         return row | given({"capabilities": list(model.abilities)})
 
 
-_OPENAI = OpenAIList()
+_OPENAI, _OLLAMA = OpenAIList(), OllamaList()
 LISTS: dict[str, ModelList] = {
     "openai": _OPENAI,
     "openai-responses": _OPENAI,
@@ -220,7 +220,8 @@ LISTS: dict[str, ModelList] = {
     "anthropic": AnthropicList(),
     "gemini": GeminiList(),
     "cohere": CohereList(),
-    "ollama": OllamaList(),
+    "ollama": _OLLAMA,
+    "ollama-generate": _OLLAMA,
 }
 
 
