@@ -14,6 +14,7 @@ PalmetteError                     exit code 1
 │       │   └── Unsatisfiable     a schema that no document satisfies
 │       └── BudgetTooSmall        no complete answer fits into max_tokens; says how many tokens one needs
 ├── MissingExtra                  an optional dependency is not installed
+├── Busy                          too many requests wait already; says when to come back
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
 ├── ProviderError                 an API did not answer as it should; carries the HTTP status
@@ -46,6 +47,7 @@ __all__ = [
     "BadAnswer",
     "BadParameter",
     "BudgetTooSmall",
+    "Busy",
     "ConfigMismatch",
     "ConstraintError",
     "CorruptCheckpoint",
@@ -171,6 +173,14 @@ class MissingExtra(PalmetteError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'palmette[{extra}]'")
+
+
+class Busy(PalmetteError):
+    """Too many requests wait already; `retry_after` seconds later there may be room."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class Unsupported(PalmetteError):
