@@ -11,7 +11,7 @@ import numpy as np
 from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
-from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked
+from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked, completed
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, client_of
 from palmette.models.remote.form import Form, form_of
@@ -201,10 +201,8 @@ class RemoteModel(Model):
 
     def _complete(self, request: Request) -> tuple[Request, list[str]]:
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
-        missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
-        request = replace(asked(request, **missing).request, model=request.model or self.name)
-        if self.system and not any(m.role == "system" for m in request.messages):
-            request = replace(request, messages=(Message.of("system", self.system), *request.messages))
+        request = completed(request, self.options, self.system)
+        request = replace(request, model=request.model or self.name)
         notes, empty = [], Request(())
         for name in sorted(self.wire.lacks | self.provider.lacks):
             if getattr(request, name) in (None, (), {}) or name == "n":
