@@ -14,12 +14,27 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
+    from palmette.models.keep.logs import Logs, logs
+    from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
-    from palmette.models.wrap.scripted import Scripted, scripted
+    from palmette.models.wrap import (
+        Scripted,
+        budget,
+        cache,
+        fallback,
+        logged,
+        rate_limit,
+        record,
+        replay,
+        retry,
+        route,
+        scripted,
+        traced,
+    )
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -104,12 +119,16 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.keep.logs": "Logs logs",
+    "palmette.models.keep.prices": "Cost Price cost price",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
-    "palmette.models.wrap.scripted": "Scripted scripted",
+    "palmette.models.wrap": (
+        "Scripted budget cache fallback logged rate_limit record replay retry route scripted traced"
+    ),
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -137,15 +156,18 @@ _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()
 __all__ = [
     "Budget",
     "Completion",
+    "Cost",
     "Decoding",
     "Engine",
     "Hypothesis",
     "LocalModel",
+    "Logs",
     "MatrixEngine",
     "Merge",
     "Node",
     "PalmetteError",
     "Plan",
+    "Price",
     "RemoteModel",
     "Rng",
     "Scores",
@@ -162,12 +184,15 @@ __all__ = [
     "best_of",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "budget",
+    "cache",
     "chat",
     "choice",
     "connect",
     "constrain",
     "constraint",
     "contrastive",
+    "cost",
     "dare_linear",
     "dare_ties",
     "decode",
@@ -183,6 +208,7 @@ __all__ = [
     "eta",
     "exact",
     "explain",
+    "fallback",
     "fill",
     "grammar",
     "greedy",
@@ -191,7 +217,9 @@ __all__ = [
     "karcher",
     "landscape",
     "linear",
+    "logged",
     "logit_bias",
+    "logs",
     "mbr",
     "merge",
     "min_length",
@@ -209,13 +237,19 @@ __all__ = [
     "open_engine",
     "passthrough",
     "penalty",
+    "price",
     "program",
     "prompt_lookup",
     "ram",
     "ramplus_tl",
+    "rate_limit",
+    "record",
     "regex",
     "remote",
     "repetition_penalty",
+    "replay",
+    "retry",
+    "route",
     "sample",
     "sce",
     "scripted",
@@ -231,6 +265,7 @@ __all__ = [
     "top_n_sigma",
     "top_p",
     "topk",
+    "traced",
     "translate",
     "typical",
     "watermark",
