@@ -21,20 +21,16 @@ if TYPE_CHECKING:
     from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
-    from palmette.models.wrap import (
-        Scripted,
-        budget,
-        cache,
-        fallback,
-        logged,
-        rate_limit,
-        record,
-        replay,
-        retry,
-        route,
-        scripted,
-        traced,
-    )
+    from palmette.models.wrap.budget import budget
+    from palmette.models.wrap.cache import cache
+    from palmette.models.wrap.fallback import fallback
+    from palmette.models.wrap.logged import logged
+    from palmette.models.wrap.rate_limit import rate_limit
+    from palmette.models.wrap.record import record, replay
+    from palmette.models.wrap.retry import retry
+    from palmette.models.wrap.route import route
+    from palmette.models.wrap.scripted import Scripted, scripted
+    from palmette.models.wrap.traced import traced
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -126,9 +122,16 @@ _HOMES = {
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
-    "palmette.models.wrap": (
-        "Scripted budget cache fallback logged rate_limit record replay retry route scripted traced"
-    ),
+    "palmette.models.wrap.budget": "budget",
+    "palmette.models.wrap.cache": "cache",
+    "palmette.models.wrap.fallback": "fallback",
+    "palmette.models.wrap.logged": "logged",
+    "palmette.models.wrap.rate_limit": "rate_limit",
+    "palmette.models.wrap.record": "record replay",
+    "palmette.models.wrap.retry": "retry",
+    "palmette.models.wrap.route": "route",
+    "palmette.models.wrap.scripted": "Scripted scripted",
+    "palmette.models.wrap.traced": "traced",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
