@@ -64,6 +64,10 @@ class SqliteFile:
                 self._open.close()
                 self._open = None
 
+    def __del__(self) -> None:
+        if self._open is not None and self._process == os.getpid():
+            self._open.close()
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """The process's connection, held by one thread at a time."""

@@ -98,7 +98,7 @@ class Cached(Wrapper):
             asked = dict(zip(missing, _apart(fresh), strict=False))
             await way.call(self._write, key, asked)
             made, used = {**made, **asked}, fresh.usage or used
-        first, *others = [made[i] for i in sorted(made)]
+        first, *others = [replace(made[i], usage=None) for i in sorted(made)]
         day = time.strftime("%Y-%m-%d", time.gmtime(min(one.asked for one in kept.values())))
         note = f"from the cache of {day}" + (f": {len(kept)} of {len(made)} answers" if missing else "")
         return replace(first, alternatives=(*first.alternatives, *others), usage=used, notes=(*first.notes, note))
