@@ -68,8 +68,11 @@ class Cached(Wrapper):
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
+        drawn = request.seed is not None or self.capabilities.full_logits  # the same seed gives the same answers
+        if drawn and self._first:
+            request = replace(request, seed=(request.seed or 0) + self._first)
         many = request.n or 1
-        apart = request.seed is None  # without a seed the n-th answer is as good as any; with one they belong together
+        apart = not drawn  # then any answer may be the n-th; else those of one request belong together
         count = many if apart else 1
         key = key_of(self.id, replace(request, n=None) if apart else request)
         kept = await way.call(self._read, key, count)
