@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from palmette.core.decision import Decision, Decisions, Question, question
     from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
     from palmette.core.errors import PalmetteError
     from palmette.core.message import (
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
+    from palmette.models.decide.calibrate import Calibration
+    from palmette.models.decide.decide import adecide, calibrate, decide
+    from palmette.models.decide.wording import Wording
     from palmette.models.keep.logs import Logs, logs
     from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
@@ -127,6 +131,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "palmette.core.decision": "Decision Decisions Question question",
     "palmette.core.engine": "Budget Engine Hypothesis Node Step",
     "palmette.core.errors": "PalmetteError",
     "palmette.core.message": (
@@ -136,6 +141,9 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.decide.calibrate": "Calibration",
+    "palmette.models.decide.decide": "adecide calibrate decide",
+    "palmette.models.decide.wording": "Wording",
     "palmette.models.keep.logs": "Logs logs",
     "palmette.models.keep.prices": "Cost Price cost price",
     "palmette.models.landscape": "landscape",
@@ -182,9 +190,12 @@ __all__ = [
     "Answer",
     "Audio",
     "Budget",
+    "Calibration",
     "Capabilities",
     "Completion",
     "Cost",
+    "Decision",
+    "Decisions",
     "Decoding",
     "Document",
     "Engine",
@@ -201,6 +212,7 @@ __all__ = [
     "PalmetteError",
     "Plan",
     "Price",
+    "Question",
     "Reasoning",
     "RemoteModel",
     "Request",
@@ -215,6 +227,8 @@ __all__ = [
     "ToolResult",
     "Trace",
     "Usage",
+    "Wording",
+    "adecide",
     "allow",
     "answered",
     "arcee_fusion",
@@ -227,6 +241,7 @@ __all__ = [
     "breadcrumbs_ties",
     "budget",
     "cache",
+    "calibrate",
     "chat",
     "choice",
     "connect",
@@ -236,6 +251,7 @@ __all__ = [
     "cost",
     "dare_linear",
     "dare_ties",
+    "decide",
     "decode",
     "della",
     "della_linear",
@@ -281,6 +297,7 @@ __all__ = [
     "price",
     "program",
     "prompt_lookup",
+    "question",
     "ram",
     "ramplus_tl",
     "rate_limit",

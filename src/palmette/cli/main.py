@@ -23,6 +23,8 @@ VERBS = {
     "run": "Continue a prompt and stream the text.",
     "chat": "Talk with a model, on this machine or behind an API.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
+    "decide": "Ask typed questions about a text; every option gets a probability.",
+    "logs": "Show the calls that were logged: what they said, took and cost.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
