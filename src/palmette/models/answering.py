@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from palmette.core.engine import Engine, Hypothesis, Node, Strategy, View
 from palmette.core.errors import BadParameter, ConstraintError, Unsupported
@@ -129,8 +129,11 @@ class Reply:
         scores: tuple[TokenScore, ...] = ()
         if self._request.top_logprobs is not None:
             scores = tuple(_scored(self._engine, best, self._request.top_logprobs))
+        asked: tuple[TokenScore, ...] = ()
+        if self._request.prompt_logprobs and not run:
+            asked = tuple(_prompt_scored(self._engine, self._prompt.tokens, self._request.top_logprobs or 0))
         usage = Usage(len(self._prompt.tokens), spent)
-        yield Event(finish=finish, usage=usage, logprobs=scores, index=run)
+        yield Event(finish=finish, usage=usage, logprobs=scores, index=run, prompt_logprobs=asked)
 
     def _whole(self, best: Hypothesis) -> None:
         """Refuse a text that was cut before it had its form."""
@@ -182,12 +185,28 @@ def _scored(engine: Engine, best: Hypothesis, top: int) -> Iterator[TokenScore]:
         node = seen
         while node.inner is not None:
             node = node.inner
-        scores = node.scores
-        ids, values = scores.head(top)
-        likeliest = tuple(
-            (_name(engine, int(i)), float(v) - scores.log_normalizer) for i, v in zip(ids, values, strict=True)
-        )
-        yield TokenScore(_name(engine, token), scores.logprob(token), likeliest)
+        yield _score(engine, node, token, top)
+
+
+def _prompt_scored(engine: Engine, tokens: Sequence[int], top: int) -> Iterator[TokenScore]:
+    """The tokens of a prompt with their log-probabilities; nothing stands before the first."""
+    yield TokenScore(_name(engine, tokens[0]), float("-inf"))
+    node: Node | None = engine.prefill([tokens[:1]])[0]
+    above = []
+    if len(tokens) > 1:
+        node = engine.extend([cast(Node, node)], [tokens[1:]])[0].parent
+    while node is not None:
+        above.append(node)
+        node = node.parent
+    for seen, token in zip(reversed(above), tokens[1:], strict=False):
+        yield _score(engine, seen, token, top)
+
+
+def _score(engine: Engine, node: Node, token: int, top: int) -> TokenScore:
+    scores = node.scores
+    ids, values = scores.head(top)
+    likeliest = ((_name(engine, int(i)), float(v) - scores.log_normalizer) for i, v in zip(ids, values, strict=True))
+    return TokenScore(_name(engine, token), scores.logprob(token), tuple(likeliest))
 
 
 def _name(engine: Engine, token: int) -> str:

@@ -76,9 +76,14 @@ class Provider:
             found = f"http://{found}"
         return (found or self.base).rstrip("/")
 
+    def key_name(self) -> str | None:
+        """The variable of the environment that holds the key."""
+        return next((name for name in self.keys if os.environ.get(name)), None)
+
     def key(self) -> str | None:
         """The key that the environment holds."""
-        return next((os.environ[name] for name in self.keys if os.environ.get(name)), None)
+        name = self.key_name()
+        return None if name is None else os.environ[name]
 
 
 _ALL = Capabilities(tools=True, images=True, documents=True, reasoning=True, json_schema=True, choices=True, regex=True)
