@@ -46,7 +46,7 @@ class Guard:
 
     def __init__(self, app: App, settings: Settings, failed: Callable[[str, int, str], Any]) -> None:
         self._app, self._settings, self._failed = app, settings, failed
-        own = settings.host if settings.host not in ("0.0.0.0", "::", "") else ""  # noqa: S104 - it is compared with
+        own = settings.host if settings.host not in ("0.0.0.0", "::", "") else ""
         self._hosts = frozenset(name.lower() for name in (*settings.hosts, own) if name)
         self._keys = [bytes.fromhex(key) for key in settings.keys]
 
@@ -81,7 +81,9 @@ class Guard:
         if scope["method"] == "OPTIONS":
             raise Refused(204, "")
         if self._keys and scope["path"] not in OPEN and not self._opens(headers):
-            raise Refused(401, "a key of this server is needed, as Authorization: Bearer KEY", **{"www-authenticate": "Bearer"})
+            raise Refused(
+                401, "a key of this server is needed, as Authorization: Bearer KEY", **{"www-authenticate": "Bearer"}
+            )
 
     def _is_ours(self, host: str) -> bool:
         """Whether a Host header names this server: this machine, or a name that was allowed."""
@@ -122,7 +124,9 @@ class Guard:
                         raise Refused(400, "the client went away")
                     data += message.get("body", b"")
                     if len(data) > self._settings.body:
-                        raise Refused(413, f"the body has more than the {self._settings.body} bytes that this server takes")
+                        raise Refused(
+                            413, f"the body has more than the {self._settings.body} bytes that this server takes"
+                        )
                     if not message.get("more_body"):
                         break
         except TimeoutError:

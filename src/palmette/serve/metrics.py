@@ -59,7 +59,10 @@ class Metrics:
         rows += [f'palmette_requests_total{{api="{a}",model="{_escaped(m)}",status="{s}"}} {n}'
                  for (a, m, s), n in sorted(self.requests.items())]  # fmt: skip
         rows.append("# TYPE palmette_tokens_total counter")
-        rows += [f'palmette_tokens_total{{model="{_escaped(m)}",kind="{k}"}} {n}' for (m, k), n in sorted(self.tokens.items())]
+        rows += [
+            f'palmette_tokens_total{{model="{_escaped(m)}",kind="{k}"}} {n}'
+            for (m, k), n in sorted(self.tokens.items())
+        ]
         rows.append("# TYPE palmette_disconnects_total counter")
         rows += [f'palmette_disconnects_total{{model="{_escaped(m)}"}} {n}' for m, n in sorted(self.left.items())]
         for name, table in (("request", self._seconds), ("first_token", self._first)):

@@ -167,8 +167,12 @@ def made(settings: ModelSettings) -> tuple[Model, int]:
         given = {"strategy": settings.strategy, "views": settings.views}
         wrong = next((name for name, value in given.items() if value), None)
         if wrong is not None:
-            raise UsageError(f"[models.{settings.name}] {wrong}: {settings.model} does not give the scores of every token")
-        more = {k: v for k, v in (("base_url", settings.base_url), ("api", settings.api), ("system", settings.system)) if v}
+            raise UsageError(
+                f"[models.{settings.name}] {wrong}: {settings.model} does not give the scores of every token"
+            )
+        more = {
+            k: v for k, v in (("base_url", settings.base_url), ("api", settings.api), ("system", settings.system)) if v
+        }
         model: Model = opened(settings.model, **more, **output, **settings.options)
         return model, 0
     for name in ("base_url", "api"):

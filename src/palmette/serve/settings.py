@@ -142,7 +142,9 @@ def read_settings(path: Path) -> Settings:
     models = _table(document.get("models", {}), "[models]")
     keys = [_text(key, "[server] keys") for key in server.pop("keys", [])]
     made = _made(Settings, server, "[server]", models=tuple(_model(name, row) for name, row in models.items()))
-    return replace(made, keys=tuple(key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys))
+    return replace(
+        made, keys=tuple(key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys)
+    )
 
 
 def _model(name: str, row: Any) -> ModelSettings:
