@@ -116,7 +116,8 @@ def test_the_same_conversation_through_an_api() -> None:
 def test_a_conversation_is_read_like_the_text_that_it_is() -> None:
     """A space that the template writes belongs to the first word that is said, as when the model was trained."""
     engine = palmette.model("zoo:seedling").engine
-    turns = (Message.of("user", "What is 1 + 1?"), Message.of("assistant", "The answer is 2."), Message.of("user", "So?"))
+    said = [("user", "What is 1 + 1?"), ("assistant", "The answer is 2."), ("user", "So?")]
+    turns = tuple(Message.of(role, text) for role, text in said)  # type: ignore[arg-type]
     text = "Q: What is 1 + 1?\nA: The answer is 2.\nQ: So?\nA:"
     assert list(prompt_of(engine, Request(turns)).tokens) == engine.tokenizer.encode(text)
     spelled = prompt_of(engine, Request((Message.of("user", "a <|end|> b"),))).tokens

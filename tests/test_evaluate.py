@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import palmette
 from palmette.cli.eval import specs_of
+from palmette.cli.main import main
 from palmette.cli.main import palmette as command
 from palmette.core.errors import BadParameter, MissingKey, OutputError, ProviderFailed, UnknownName, UsageError
 from palmette.core.message import Audio, Message, Output, Request, Response, Text, Tool, ToolCall, ToolResult, Usage
@@ -394,7 +395,7 @@ def test_requests_and_answers_survive_json() -> None:
 # -- the command --------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_measures_a_task_file(tmp_path: Path) -> None:
+def test_the_command_measures_a_task_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "task.yaml").write_text(
         "inputs: {question: text}\noutput: int\nhint: false\nanswer: 'The answer is {output}.'\ndata: rows.jsonl\n"
         "examples:\n- {question: 'What is 11 + 12?', rationale: 'Let us think step by step. 11 + 12 = 23.', output: 23}\n"
@@ -406,8 +407,8 @@ def test_the_command_measures_a_task_file(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "zoo:seedling | zero_shot" in done.output and "against zoo:seedling | zero_shot" in done.output
     assert "unknown" not in done.output and (tmp_path / "r.html").exists()
-    again = run(command, [*base, "--replay", "--min", "numeric=1.5"])
-    assert again.exit_code == 3 and "does not reach 1.5" in again.output
+    assert main([*base, "--replay", "--min", "numeric=1.5"]) == 3
+    assert "does not reach 1.5" in capsys.readouterr().err
     wrong = run(command, ["eval", str(tmp_path / "none.yaml")])
     assert isinstance(wrong.exception, UsageError) and "cannot read" in str(wrong.exception)
     (tmp_path / "bad.yaml").write_text("instrution: x\n")

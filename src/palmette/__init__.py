@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from palmette.core.decision import Decision, Decisions, Question, question
     from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
     from palmette.core.errors import PalmetteError
     from palmette.core.message import (
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
+    from palmette.models.decide.calibrate import Calibration
+    from palmette.models.decide.decide import adecide, calibrate, decide
+    from palmette.models.decide.wording import Wording
+    from palmette.models.keep.logs import Logs, logs
+    from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
@@ -53,9 +59,19 @@ if TYPE_CHECKING:
         zero_shot_cot,
     )
     from palmette.models.remote.model import RemoteModel, connect
+    from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
+    from palmette.models.wrap.budget import budget
+    from palmette.models.wrap.cache import cache
+    from palmette.models.wrap.fallback import fallback
+    from palmette.models.wrap.logged import logged
+    from palmette.models.wrap.rate_limit import rate_limit
+    from palmette.models.wrap.record import record, replay
+    from palmette.models.wrap.retry import retry
+    from palmette.models.wrap.route import route
     from palmette.models.wrap.scripted import Scripted, scripted
+    from palmette.models.wrap.traced import traced
     from palmette.prompts.evaluate.report import Report
     from palmette.prompts.files.importers import load_prompt
     from palmette.prompts.files.task_file import load_task
@@ -117,6 +133,7 @@ if TYPE_CHECKING:
         watermark,
         xtc,
     )
+    from palmette.weights.gguf.convert import convert
     from palmette.weights.make import (
         arcee_fusion,
         breadcrumbs,
@@ -145,6 +162,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "palmette.core.decision": "Decision Decisions Question question",
     "palmette.core.engine": "Budget Engine Hypothesis Node Step",
     "palmette.core.errors": "PalmetteError",
     "palmette.core.message": (
@@ -154,6 +172,11 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.decide.calibrate": "Calibration",
+    "palmette.models.decide.decide": "adecide calibrate decide",
+    "palmette.models.decide.wording": "Wording",
+    "palmette.models.keep.logs": "Logs logs",
+    "palmette.models.keep.prices": "Cost Price cost price",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
@@ -163,8 +186,17 @@ _HOMES = {
         "zero_shot_cot"
     ),
     "palmette.models.remote.model": "RemoteModel connect",
+    "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
+    "palmette.models.wrap.budget": "budget",
+    "palmette.models.wrap.cache": "cache",
+    "palmette.models.wrap.fallback": "fallback",
+    "palmette.models.wrap.logged": "logged",
+    "palmette.models.wrap.rate_limit": "rate_limit",
+    "palmette.models.wrap.record": "record replay",
+    "palmette.models.wrap.retry": "retry",
+    "palmette.models.wrap.route": "route",
     "palmette.models.wrap.scripted": "Scripted scripted",
     "palmette.prompts.evaluate.report": "Report",
     "palmette.prompts.files.importers": "load_prompt",
@@ -176,6 +208,7 @@ _HOMES = {
     "palmette.prompts.tools.mcp": "mcp_tools",
     "palmette.prompts.tools.sql": "sql_reader",
     "palmette.prompts.tools.tool": "tool",
+    "palmette.models.wrap.traced": "traced",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -192,6 +225,7 @@ _HOMES = {
         "min_p mirostat mix no_repeat_ngram penalty repetition_penalty smoothing temperature top_k top_n_sigma top_p "
         "typical watermark xtc"
     ),
+    "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
         "arcee_fusion breadcrumbs breadcrumbs_ties dare_linear dare_ties della della_linear karcher linear model_stock "
         "multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp task_arithmetic ties where"
@@ -204,8 +238,12 @@ __all__ = [
     "Answer",
     "Audio",
     "Budget",
+    "Calibration",
     "Capabilities",
     "Completion",
+    "Cost",
+    "Decision",
+    "Decisions",
     "Decoding",
     "Document",
     "Engine",
@@ -213,6 +251,7 @@ __all__ = [
     "Hypothesis",
     "Image",
     "LocalModel",
+    "Logs",
     "MatrixEngine",
     "Merge",
     "Message",
@@ -221,6 +260,8 @@ __all__ = [
     "Output",
     "PalmetteError",
     "Plan",
+    "Price",
+    "Question",
     "Reasoning",
     "RemoteModel",
     "Report",
@@ -229,6 +270,7 @@ __all__ = [
     "Rng",
     "Scores",
     "Scripted",
+    "SpaceModel",
     "Step",
     "Task",
     "Text",
@@ -237,6 +279,8 @@ __all__ = [
     "ToolResult",
     "Trace",
     "Usage",
+    "Wording",
+    "adecide",
     "allow",
     "answered",
     "arcee_fusion",
@@ -247,7 +291,10 @@ __all__ = [
     "best_of",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "budget",
+    "cache",
     "calculator",
+    "calibrate",
     "chain_of_thought",
     "chain_of_verification",
     "chat",
@@ -257,8 +304,11 @@ __all__ = [
     "constrain",
     "constraint",
     "contrastive",
+    "convert",
+    "cost",
     "dare_linear",
     "dare_ties",
+    "decide",
     "decode",
     "della",
     "della_linear",
@@ -273,6 +323,7 @@ __all__ = [
     "evaluate",
     "exact",
     "explain",
+    "fallback",
     "few_shot",
     "fill",
     "folder_search",
@@ -289,7 +340,9 @@ __all__ = [
     "linear",
     "load_prompt",
     "load_task",
+    "logged",
     "logit_bias",
+    "logs",
     "mbr",
     "mcp_tools",
     "merge",
@@ -308,18 +361,25 @@ __all__ = [
     "open_engine",
     "passthrough",
     "penalty",
+    "price",
     "program",
     "program_aided",
     "prompt_chain",
     "prompt_lookup",
     "prompt_search",
+    "question",
     "ram",
     "ramplus_tl",
+    "rate_limit",
     "react",
+    "record",
     "reflexion",
     "regex",
     "remote",
     "repetition_penalty",
+    "replay",
+    "retry",
+    "route",
     "sample",
     "sce",
     "scripted",
@@ -327,6 +387,7 @@ __all__ = [
     "slerp",
     "smc",
     "smoothing",
+    "space",
     "speculative",
     "sql_reader",
     "step_back",
@@ -339,6 +400,7 @@ __all__ = [
     "top_n_sigma",
     "top_p",
     "topk",
+    "traced",
     "translate",
     "tree_of_thoughts",
     "typical",

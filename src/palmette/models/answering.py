@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from palmette.core.engine import Engine, Hypothesis, Node, Strategy, View
 from palmette.core.errors import BadParameter, ConstraintError, Unsupported
@@ -101,6 +101,7 @@ class Reply:
         template = self._prompt.template
         thinks = template is not None and template.thinks and self._form is None
         mark = f"{abs(hash((self._prompt.tokens, seed))) % 16**8:08x}_"
+        self.ends: list[Node] = []  # where answers ended, for whoever keeps what was read
         self._splitters = [
             Splitter(
                 names if request.output is None else (),
@@ -111,16 +112,27 @@ class Reply:
             for i in range(many)
         ]
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the model reads before it answers."""
+        return self._prompt.tokens
+
     def __iter__(self) -> Iterator[Event]:
-        yield Event(id="", model=self._who, notes=self._prompt.notes)
+        return (event for events in self.turns() for event in events)
+
+    def turns(self) -> Iterator[list[Event]]:
+        """The events of one step of decoding after another; a step may tell nothing."""
+        yield [Event(id="", model=self._who, notes=self._prompt.notes)]
         for step in self._decoding:
-            for event in self._splitters[step.run].feed(step.text) if step.text else ():
-                yield replace(event, index=step.run) if step.run else event
+            found = self._splitters[step.run].feed(step.text) if step.text else []
+            events = [replace(event, index=step.run) for event in found] if step.run else found
             if step.answers:
-                yield from self._ended(step.run, step.answers[0])
+                events += self._ended(step.run, step.answers[0])
+            yield events
 
     def _ended(self, run: int, best: Hypothesis) -> Iterator[Event]:
         splitter = self._splitters[run]
+        self.ends.append(best.parent)
         self._whole(best)
         for event in splitter.close():
             yield replace(event, index=run)
@@ -129,8 +141,11 @@ class Reply:
         scores: tuple[TokenScore, ...] = ()
         if self._request.top_logprobs is not None:
             scores = tuple(_scored(self._engine, best, self._request.top_logprobs))
+        asked: tuple[TokenScore, ...] = ()
+        if self._request.prompt_logprobs and not run:
+            asked = tuple(_prompt_scored(self._engine, self._prompt.tokens, self._request.top_logprobs or 0))
         usage = Usage(len(self._prompt.tokens), spent)
-        yield Event(finish=finish, usage=usage, logprobs=scores, index=run)
+        yield Event(finish=finish, usage=usage, logprobs=scores, index=run, prompt_logprobs=asked)
 
     def _whole(self, best: Hypothesis) -> None:
         """Refuse a text that was cut before it had its form."""
@@ -182,12 +197,28 @@ def _scored(engine: Engine, best: Hypothesis, top: int) -> Iterator[TokenScore]:
         node = seen
         while node.inner is not None:
             node = node.inner
-        scores = node.scores
-        ids, values = scores.head(top)
-        likeliest = tuple(
-            (_name(engine, int(i)), float(v) - scores.log_normalizer) for i, v in zip(ids, values, strict=True)
-        )
-        yield TokenScore(_name(engine, token), scores.logprob(token), likeliest)
+        yield _score(engine, node, token, top)
+
+
+def _prompt_scored(engine: Engine, tokens: Sequence[int], top: int) -> Iterator[TokenScore]:
+    """The tokens of a prompt with their log-probabilities; nothing stands before the first."""
+    yield TokenScore(_name(engine, tokens[0]), float("-inf"))
+    node: Node | None = engine.prefill([tokens[:1]])[0]
+    above = []
+    if len(tokens) > 1:
+        node = engine.extend([cast(Node, node)], [tokens[1:]])[0].parent
+    while node is not None:
+        above.append(node)
+        node = node.parent
+    for seen, token in zip(reversed(above), tokens[1:], strict=False):
+        yield _score(engine, seen, token, top)
+
+
+def _score(engine: Engine, node: Node, token: int, top: int) -> TokenScore:
+    scores = node.scores
+    ids, values = scores.head(top)
+    likeliest = ((_name(engine, int(i)), float(v) - scores.log_normalizer) for i, v in zip(ids, values, strict=True))
+    return TokenScore(_name(engine, token), scores.logprob(token), tuple(likeliest))
 
 
 def _name(engine: Engine, token: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import io
 import os
@@ -49,7 +50,8 @@ def save(report: Report, path: str | Path) -> Path:
             os.fsync(out.fileno())
         os.replace(partial, file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
     return file
 
