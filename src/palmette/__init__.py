@@ -182,8 +182,8 @@ _HOMES = {
     "palmette.models.opening": "model",
     "palmette.models.prompting": (
         "chain_of_thought chain_of_verification evaluate few_shot generated_knowledge inline_calls least_to_most "
-        "program_aided prompt_chain prompt_search react reflexion self_consistency step_back tree_of_thoughts zero_shot "
-        "zero_shot_cot"
+        "program_aided prompt_chain prompt_search react reflexion self_consistency step_back tree_of_thoughts "
+        "zero_shot zero_shot_cot"
     ),
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.remote.space": "SpaceModel space",

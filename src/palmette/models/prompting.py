@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from palmette.core.errors import UnknownName, UsageError, near_miss
 from palmette.core.model import Model
+from palmette.models.batched import Batched
+from palmette.models.local import LocalModel
 from palmette.models.opening import model as open_model
 from palmette.prompts import search, techniques
 from palmette.prompts.evaluate import grid
@@ -103,9 +105,17 @@ def evaluate(
     """
     given = {"tools": tools_from(tools), **dict(settings.pop("given", None) or {})}
     scores = [metric(each, lambda reference: opened_model(reference)) for each in metrics]
-    return grid.evaluate(
-        task, data, [opened_model(each) for each in models], techniques, metrics=scores, given=given, **settings
-    )
+    opened = [opened_model(each) for each in models]
+    # Items share the passes of a model on this machine, where more than one is in flight.
+    shared = {id(m): Batched(m) for m in opened if isinstance(m, LocalModel) and settings.get("concurrency", 8) > 1}
+    try:
+        return grid.evaluate(
+            task, data, [shared.get(id(m), m) for m in opened], techniques, metrics=scores, given=given,
+            alone=lambda m: m.capabilities.full_logits and not isinstance(m, Batched), **settings,
+        )  # fmt: skip
+    finally:
+        for each in shared.values():
+            each.close()
 
 
 def tools_from(names: Sequence[Any]) -> list[FunctionTool]:

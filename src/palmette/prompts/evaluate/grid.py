@@ -59,6 +59,7 @@ def evaluate(
     prices: Mapping[str, tuple[float, float]] | None = None,
     seed: int = 0,
     on_item: Callable[[Record, int, int], None] | None = None,
+    alone: Callable[[Model], bool] = lambda model: model.capabilities.full_logits,
     spread: Callable[..., Any] | None = None,
 ) -> Report:
     """Ask everything of everyone, and say how good the answers are and how sure that is.
@@ -79,6 +80,7 @@ def evaluate(
         prices: model id -> (price of a million tokens of input, of output).
         seed: of bootstrap and sampling.
         on_item: told of each finished item with how many are done, and of how many.
+        alone: whether a model must be asked by one item at a time.
         spread: runs (function, arguments) elsewhere, such as on a Ray cluster; threads of this process unless given.
 
     Raises:
@@ -100,7 +102,7 @@ def evaluate(
     if odd is not None or len({each.name for each in wanted}) < len(wanted):
         raise UsageError(f"metrics have names of their own, of letters, digits and _; these are not: {odd or 'twice one'}")
     items = items_of(task, data, limit)
-    works = _works(task, models, techniques, prompts or {"": task}, decodings, given or {}, seed)
+    works = _works(task, models, techniques, prompts or {"": task}, decodings, given or {}, seed, alone)
     calls = CallLog(Path(log) if log is not None else None, replay)
     try:
         jobs = ((work, item) for work in works for item in items)
@@ -122,9 +124,9 @@ def evaluate(
 
 def _works(
     task: Task, models: Sequence[Model], techniques: Sequence[str | Bind], prompts: Mapping[str, Task],
-    decodings: Sequence[Mapping[str, Any]], given: Mapping[str, Any], seed: int,
+    decodings: Sequence[Mapping[str, Any]], given: Mapping[str, Any], seed: int, alone: Callable[[Model], bool],
 ) -> list[_Work]:  # fmt: skip
-    locks = {id(model): threading.Lock() if model.capabilities.full_logits else nullcontext() for model in models}
+    locks = {id(model): threading.Lock() if alone(model) else nullcontext() for model in models}
     made: list[_Work] = []
     for model in models:
         for spec in techniques:
