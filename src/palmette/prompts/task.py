@@ -64,6 +64,7 @@ class Task:
         form: "turns" (examples are turns of the conversation) or "text" (one text of `Q:` and `A:`).
         hint: whether the instruction says the form of the answer.
         enforce: whether a model that can be held to a regular expression is, where an answer stands alone.
+        defaults: values of inputs that need not be given.
 
     >>> task = Task("Add.", inputs={"a": int, "b": int}, output=int)
     >>> task.said({"a": 2, "b": 3})
@@ -80,6 +81,7 @@ class Task:
     form: Literal["turns", "text"]
     hint: bool
     enforce: bool
+    defaults: Mapping[str, Any] = field(hash=False)
 
     def __init__(
         self,
@@ -94,11 +96,13 @@ class Task:
         form: Literal["turns", "text"] = "turns",
         hint: bool = True,
         enforce: bool = True,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         kinds = {name: _kind(kind) for name, kind in ({"question": str} if inputs is None else inputs).items()}
         values = {
             "instruction": instruction, "inputs": kinds, "output": _kind(output), "template": template,
             "answer": answer, "conclusion": conclusion, "form": form, "hint": hint, "enforce": enforce,
+            "defaults": dict(defaults or {}),
         }  # fmt: skip
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -138,6 +142,7 @@ class Task:
         for name in inputs:
             if name not in self.inputs:
                 raise UnknownName(f"input of the task ({where.strip(': ') or 'call'}) is called", name, self.inputs)
+        inputs = {**self.defaults, **inputs}
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
             raise BadParameter(f"{where}the input {missing[0]!r} is missing; given: {', '.join(inputs) or 'none'}")
@@ -220,6 +225,7 @@ class Task:
         return Task(
             self.instruction, inputs=self.inputs, output=self.output, examples=examples, template=self.template,
             answer=self.answer, conclusion=self.conclusion, form=self.form, hint=self.hint, enforce=self.enforce,
+            defaults=self.defaults,
         )  # fmt: skip
 
     def with_instruction(self, instruction: str) -> Task:
@@ -235,6 +241,7 @@ class Task:
             "instruction": self.instruction, "inputs": {k: schema_of(v) for k, v in self.inputs.items()},
             "output": schema_of(self.output), "template": self.template, "answer": self.answer,
             "conclusion": self.conclusion, "form": self.form, "hint": self.hint, "enforce": self.enforce,
+            "defaults": plain(dict(self.defaults)),
             "examples": [plain({k: getattr(e, k) for k in ("inputs", *_NOTES)}) for e in self.examples],
         }  # fmt: skip
 

@@ -81,7 +81,7 @@ def from_dotprompt(text: str, where: str = "dotprompt") -> Prompt:
     """
     front, body = split_front(text, where)
     given, told = front.get("input") or {}, front.get("output") or {}
-    turns: tuple[tuple[Role, str], ...] = (("user", body),)
+    turns: tuple[tuple[Role, str], ...] = (("user", body.strip("\n")),)
     notes = _left(front, ("name", "description", "model", "config", "input", "output", "tools", "metadata", "variant"))
     options, more = _options(front.get("config") or {})
     schema = picoschema(given.get("schema") or {}, f"{where}: input")

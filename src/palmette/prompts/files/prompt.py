@@ -94,7 +94,7 @@ class Prompt:
             BadParameter: for an input that is missing or of another type.
             UnknownName: for one that the prompt does not have.
         """
-        values = self.task.checked({**self.defaults, **inputs})
+        values = self.task.checked(inputs)
         made: list[Message] = []
         for role, text in self.turns:
             parts: Sequence[tuple[Role, str]]
@@ -108,7 +108,7 @@ class Prompt:
     @property
     def task(self) -> Task:
         """Its inputs and output as a task."""
-        return Task(inputs=self.inputs, output=self.output, hint=False)
+        return Task(inputs=self.inputs, output=self.output, hint=False, defaults=self.defaults)
 
     def solver(self, model: Model, task: Task | None = None, **options: Any) -> Solver:
         """The prompt as a technique: bound to a model, called with its inputs."""
