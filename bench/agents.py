@@ -2,9 +2,9 @@
 
     python bench/agents.py --episodes 10000        # continued where it stopped with --log FILE
 
-Tools are called with their own argument schemas (numbers in a range, choices, a nested object, a list), one of them fails
-at times; every episode must end with an answer of its type within its steps. A random model is the worst case: nothing
-but the grammar makes it say anything that can be read.
+Tools are called with their own argument schemas (numbers in a range, choices, a nested object, a list), one of them
+fails at times; every episode must end with an answer of its type within its steps. A random model is the worst case:
+nothing but the grammar makes it say anything that can be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small MCP server for tests: `python mcp_server.py stdio`, or `http PORT`; a file named by CHANGED changes a tool."""
+"""A small MCP server for tests: `python mcp_server.py stdio`, or `http PORT`, for the client's tests."""
 
 from __future__ import annotations
 

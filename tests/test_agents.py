@@ -1,4 +1,4 @@
-"""Agents: every step of a model held to a grammar is one that can be taken, APIs are asked for the same, and checked."""
+"""Agents: every step of a model held to a grammar can be taken; APIs are asked for the same, and checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from palmette.prompts.tools.calculator import calculator
 from palmette.prompts.tools.tool import tool, toolset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
-import agents  # noqa: E402 - the bench's episodes, here in small
+import agents  # the bench's episodes, here in small
 
 NATIVE = Capabilities(tools=True, json_schema=True)
 SCHEMA = Capabilities(json_schema=True)

@@ -1,4 +1,4 @@
-"""Evaluation: figures that are right, a log that replays, nothing lost by a kill, and bad data named by row and column."""
+"""Evaluation: figures that are right, a log that replays, nothing lost by a kill, bad data named by row and column."""
 
 from __future__ import annotations
 
@@ -178,7 +178,9 @@ evaluate(Task(output=int, hint=False), rows, [palmette.scripted(reply, capabilit
 @pytest.mark.parametrize("after", [1, 30, 90])
 def test_a_kill_loses_no_finished_item(tmp_path: Path, after: int) -> None:
     log = tmp_path / "log.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(log)], stdout=subprocess.PIPE, text=True, env=os.environ)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(log)], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
     assert process.stdout is not None
     finished = [process.stdout.readline() for _ in range(after)]
     process.send_signal(signal.SIGKILL)
@@ -203,7 +205,7 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
     assert other.read_text() == "dear diary\nmore\n"
 
 
-# -- metrics ------------------------------------------------------------------------------------------------------------
+# -- metrics ---------------------------------------------------------------------------------------------------
 
 
 def scored(metric: str, reply: Any, expected: Any, output: Any = str, able: Capabilities = PLAIN) -> Any:
@@ -266,7 +268,7 @@ def test_perplexity_is_that_of_the_models_own_distribution() -> None:
     assert report.metrics == (("perplexity", True),)
 
 
-# -- statistics ---------------------------------------------------------------------------------------------------------
+# -- statistics ------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 40), st.integers(1, 40))
@@ -296,7 +298,7 @@ def test_intervals_cover_what_they_promise() -> None:
     assert 0.0 <= sum(p < 0.05 for p in nulls) / 100 <= 0.12
 
 
-# -- data ---------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------------------
 
 
 def test_data_are_read_from_all_their_files(tmp_path: Path) -> None:
@@ -328,7 +330,11 @@ def test_data_are_read_from_all_their_files(tmp_path: Path) -> None:
         ("a.csv", 'question,output\n"a,1\n', "line"),
         ("a.json", '{"question": 1}', "no list of rows"),
         ("a.jsonl", '{"question": 3, "output": 1}', "row 1: question: at /: 3 is no str"),
-        ("a.jsonl", '{"id": 1, "question": "?", "output": 1}\n{"id": 1, "question": "?", "output": 1}', "is that of row 1"),
+        (
+            "a.jsonl",
+            '{"id": 1, "question": "?", "output": 1}\n{"id": 1, "question": "?", "output": 1}',
+            "is that of row 1",
+        ),
         ("a.jsonl", "", "holds no row"),
         ("a.xlsx", "", "data are"),
         ("none.jsonl", None, "cannot read"),
@@ -355,7 +361,7 @@ def test_a_grid_that_cannot_be_is_refused_before_the_first_call() -> None:
     assert model.requests == []
 
 
-# -- files --------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------
 
 
 def test_a_report_is_a_database_a_table_and_a_page(tmp_path: Path) -> None:
@@ -364,7 +370,10 @@ def test_a_report_is_a_database_a_table_and_a_page(tmp_path: Path) -> None:
     report = palmette.evaluate(Task(hint=False), rows, [palmette.scripted(evil, capabilities=PLAIN),
                                palmette.scripted("y", id="other", capabilities=PLAIN)])  # fmt: skip
     database = sqlite3.connect(save(report, tmp_path / "r.sqlite"))
-    assert database.execute("SELECT item, score_exact FROM records WHERE cell LIKE 'scr%'").fetchall() == [("1", 1.0), ("2", 0.0)]
+    assert database.execute("SELECT item, score_exact FROM records WHERE cell LIKE 'scr%'").fetchall() == [
+        ("1", 1.0),
+        ("2", 0.0),
+    ]
     assert database.execute("SELECT count(*) FROM items").fetchone() == (2,)
     database.close()
     text = save(report, tmp_path / "r.html").read_text()
@@ -383,7 +392,7 @@ def test_requests_and_answers_survive_json() -> None:
     answer = Response(parts, "tool_calls", Usage(1, 2), "id", "m", ("note",), alternatives=(Response((Text("b"),)),))
     assert response_of(json.loads(json.dumps(response_json(answer)))) == answer
     request = Request(
-        (Message.of("user", "x"), Message("user", (ToolResult("1", "r"),))), tools=(Tool("f", "d", {"type": "object"}),),
+        (Message.of("user", "x"), Message("user", (ToolResult("1", "r"),))), tools=(Tool("f", "d", {}),),
         output=Output("json", {"type": "integer"}), logit_bias={5: 1.0}, extra={"is": [1]},
     )  # fmt: skip
     changed = Request((Message.of("user", "y"),), logit_bias={5: 1.0})
@@ -392,13 +401,13 @@ def test_requests_and_answers_survive_json() -> None:
         response_of({"is": "Text", "text": "x"})
 
 
-# -- the command --------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------------------
 
 
 def test_the_command_measures_a_task_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "task.yaml").write_text(
         "inputs: {question: text}\noutput: int\nhint: false\nanswer: 'The answer is {output}.'\ndata: rows.jsonl\n"
-        "examples:\n- {question: 'What is 11 + 12?', rationale: 'Let us think step by step. 11 + 12 = 23.', output: 23}\n"
+        "examples:\n- {question: 'What is 1 + 12?', rationale: 'Let us think step by step. 1 + 12 = 13.', output: 13}\n"
     )
     (tmp_path / "rows.jsonl").write_text('{"question": "What is 15 + 12?", "output": 27}\n')
     run = CliRunner().invoke

@@ -52,7 +52,10 @@ def small() -> Any:
 
 def test_tools_over_stdio_need_approval_and_are_checked(tmp_path: Path) -> None:
     with McpServer(COMMAND, allow=["add", "fail", "environment"], effects={"add": "read"}) as tools:
-        assert [t.name for t in tools] == ["add", "fail", "environment"] and [t.effect for t in tools][:2] == ["read", "net"]
+        assert [t.name for t in tools] == ["add", "fail", "environment"] and [t.effect for t in tools][:2] == [
+            "read",
+            "net",
+        ]
         assert used(tools, "add", {"a": 2, "b": 3}).text == "5"
         assert used(tools, "add", {"a": "two", "b": 3}).failed == "schema"
         assert used(tools, "fail", {"why": "no"}).failed == "denied"

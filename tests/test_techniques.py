@@ -1,4 +1,4 @@
-"""Golden transcripts: for each technique the exact calls that it makes on a scripted model are the paper's procedure."""
+"""Golden transcripts: the exact calls of each technique on a scripted model are the paper's procedure."""
 
 from __future__ import annotations
 
@@ -208,9 +208,7 @@ def test_tree_of_thoughts_backtracks_in_depth_first_search() -> None:
 
 
 def test_least_to_most_decomposes_and_then_carries_the_answers_along() -> None:
-    model = scripted(
-        f"1. How many does she buy?\n2. {QUESTION}", "She buys 4.", "3 + 4 = 7. The answer is 7."
-    )
+    model = scripted(f"1. How many does she buy?\n2. {QUESTION}", "She buys 4.", "3 + 4 = 7. The answer is 7.")
     done = least_to_most(model, Task("Solve it.", output=int, hint=False))(QUESTION)
     assert [label for label, _ in calls(done)] == ["decomposition", "sub-question 1", "answer"]
     assert calls(done)[1][1] == f"[system] Solve it.\n[user] {QUESTION}\n\nQ: How many does she buy?\nA:"
@@ -336,7 +334,7 @@ def test_prompt_search_reports_on_examples_that_chose_nothing() -> None:
     assert not short.complete and short.held_out is None and short.calls <= 9
 
 
-# -- what they share ----------------------------------------------------------------------------------------------------
+# -- what they share -------------------------------------------------------------------------------------------
 
 
 def test_what_cannot_be_read_is_shown_and_not_guessed() -> None:
@@ -390,7 +388,7 @@ def test_a_wrong_spec_names_the_near_miss() -> None:
         technique("few_shot:4,order=x", scripted(), TASK)
 
 
-# -- demonstrations -----------------------------------------------------------------------------------------------------
+# -- demonstrations --------------------------------------------------------------------------------------------
 
 POOL = [
     {"question": "What is the colour of grass?", "output": "green"},

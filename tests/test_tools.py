@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -118,7 +118,9 @@ def test_effects_need_an_approval_that_no_text_can_give() -> None:
         assert used([delete], "delete", {"file": "a"}, no).failed == "denied"
     assert done == []
     asked: list[Any] = []
-    assert used([delete], "delete", {"file": "a"}, lambda t, a: asked.append((t.name, dict(a))) or True).text == "deleted"
+    assert (
+        used([delete], "delete", {"file": "a"}, lambda t, a: asked.append((t.name, dict(a))) or True).text == "deleted"
+    )
     assert done == ["a"] and asked == [("delete", {"file": "a"})]
     assert used([delete], "delete", {"file": 3}, lambda *_: True).failed == "schema" and done == ["a"]
 
@@ -162,7 +164,7 @@ def _fine(x: int) -> None:
     """Do."""
 
 
-# -- calculator ---------------------------------------------------------------------------------------------------------
+# -- calculator ------------------------------------------------------------------------------------------------
 
 NUMBERS = st.integers(-50, 50).map(str) | st.floats(0.1, 50, allow_nan=False).map(lambda x: f"{x:.3f}")
 
@@ -184,7 +186,7 @@ ESCAPES = [
     "().__class__", "__import__('os').system('id')", "open('/etc/passwd')", "(lambda: 1)()", "[].append", "exec('1')",
     "eval('1')", "getattr(1, 'real')", "'a'.format(1)", "'%s' % 1", "f'{1}'", "globals()", "type(1)", "vars()",
     "math.__dict__", "sum.__self__", "(x := 5)", "{**{}}", "[*range(3)]", "print(1)", "compile('1','','eval')",
-    "[c for c in ().__class__.__bases__]", "min(1, 2, key=abs)", "a", "1 if False else __builtins__", "1j", "b'x'", "...",
+    "[c for c in ().__class__.__bases__]", "min(1, 2, key=abs)", "a", "1 if False else __builtins__", "1j", "b'x'",
     "lambda x: x", "yield", "await x", "breakpoint()", "input()", "object()", "str.format('{}', 1)", "''.join",
     "dir()", "help()", "id(1)", "super()", "memoryview(b'')", "setattr(1,'a',2)", "classmethod", "type.mro(int)",
     "[1][0].__class__", "'a'.__class__", "(1).__reduce__", "int.from_bytes", "math.factorial(10)", "nonlocal x",
@@ -207,10 +209,8 @@ def test_nothing_of_the_process_is_in_reach(text: str) -> None:
 @pytest.mark.parametrize("text", BOMBS)
 def test_nothing_grows_without_end(text: str) -> None:
     begun = time.monotonic()
-    try:
+    with contextlib.suppress(CodeError):
         evaluate(text, seconds=1)
-    except CodeError:
-        pass
     assert time.monotonic() - begun < 4
 
 
@@ -238,28 +238,27 @@ answer = (total, sum([x * x for x in seen]), prices["a"] + prices["b"], seen[-1]
             run_program(bad, seconds=0.5)
 
 
-def test_python_proper_runs_in_a_limited_process(tmp_path: Path) -> None:
+def test_python_proper_runs_in_a_limited_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_python("import math\nprint('noise')\nanswer = math.comb(10, 3)") == 120
+    monkeypatch.setenv("SECRET", "s3cret")
+    assert run_python("import os\nanswer = os.environ.get('SECRET')") is None
     canary = tmp_path / "canary"
     for code, says in [
-        (f"open({str(canary)!r}, 'w').write('x')\nanswer = 1", None),
+        (f"open({str(canary)!r}, 'w').write('x' * 100)\nanswer = 1", None),
         ("x = 'a' * (2 << 30)\nanswer = 1", "Memory"),
         ("while True: pass", "longer than|limit"),
-        ("import os\nanswer = os.environ.get('SECRET')", None),
         ("answer = object()", "not JSON"),
         ("answer = 'x' * 3000000", "more than"),
         ("x = 1", "assigns nothing"),
         ("import os\nos._exit(0)", "limit"),
         ("raise ValueError('no')", "ValueError: no"),
     ]:
-        os.environ["SECRET"] = "s3cret"
-        try:
-            found = run_python(code, seconds=1.0)
-            assert says is None and found in (1, None)
-        except CodeError as error:
-            assert says is None or __import__("re").search(says, str(error)), (code, error)
-        finally:
-            del os.environ["SECRET"]
+        if says is None:
+            with contextlib.suppress(CodeError):
+                run_python(code, seconds=1.0)
+        else:
+            with pytest.raises(CodeError, match=says):
+                run_python(code, seconds=1.0)
     assert not canary.exists() or canary.stat().st_size == 0
 
 
@@ -274,7 +273,7 @@ def test_the_calculator_and_the_clock() -> None:
     assert used([noon], "clock", {}).text.endswith("UTC")
 
 
-# -- folder, SQL, graph -------------------------------------------------------------------------------------------------
+# -- folder, SQL, graph ----------------------------------------------------------------------------------------
 
 
 def test_a_folder_is_searched_and_read_on(tmp_path: Path) -> None:

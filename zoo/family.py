@@ -49,8 +49,8 @@ Measured with seed {seed}, which no training used; {n} items each, greedy decodi
 |---|{rules}|
 {rows}
 
-Two fine-tunes that hold the base in place (half of each batch is the base's own mixture under KL(base ‖ specialist)) merge
-into one model with both skills:
+Two fine-tunes that hold the base in place (half of each batch is the base's own mixture under KL(base ‖ specialist))
+merge into one model with both skills:
 
 ```python
 recipe = palmette.task_arithmetic("zoo:long_arithmetic", "zoo:dense_extraction", base="zoo:seedling", weight={weight})
@@ -90,7 +90,9 @@ def card(name: str, report: Mapping[str, Any]) -> str:
     heads = list(report["models"])
     names = [row["name"] for row in report["models"][heads[0]]]
     values = {head: {row["name"]: row["value"] for row in rows} for head, rows in report["models"].items()}
-    rows = "\n".join(f"| {each} | " + " | ".join(f"{values[head][each]:.2f}" for head in heads) + " |" for each in names)
+    rows = "\n".join(
+        f"| {each} | " + " | ".join(f"{values[head][each]:.2f}" for head in heads) + " |" for each in names
+    )
     return CARD.format(
         name=name, said=SAID[name], seed=report["seed"], n=report["n"], heads=" | ".join(heads),
         rules="|".join("---" for _ in heads), rows=rows, weight=WEIGHT,

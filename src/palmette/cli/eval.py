@@ -1,4 +1,4 @@
-"""`palmette eval`: a task on a grid of models, techniques and settings, with a live table, intervals and paired tests."""
+"""`palmette eval`: a task on a grid of models, techniques and settings, with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ __all__ = ["command", "specs_of"]
 @click.option("--log", metavar="FILE", help="Keep every call here, and go on from it; without it nothing is kept.")
 @click.option("--replay", is_flag=True, help="Make no call: all must be in --log.")
 @click.option("--price", "prices", multiple=True, metavar="MODEL=IN,OUT", help="Prices of a million tokens.")
-@click.option("--out", "outs", multiple=True, metavar="FILE", help="Write .html, .json, .sqlite or .parquet; repeatable.")
+@click.option(
+    "--out", "outs", multiple=True, metavar="FILE", help="Write .html, .json, .sqlite or .parquet; repeatable."
+)
 @click.option("--differ", is_flag=True, help="Print the items on which a technique and the first one differ.")
 @click.option("--min", "floors", multiple=True, metavar="METRIC=VALUE", help="Exit code 3 if a cell is below.")
 @click.option("--ray", metavar="ADDRESS", help="Spread the items over a Ray cluster; `local` starts one here.")
@@ -101,10 +103,18 @@ def table(report: Report) -> str:
          f"{s.input:.0f}/{s.output:.0f}", f"{s.seconds:.2f}", "unknown" if s.cost is None else f"{s.cost:.4f}"]
         for s in report.summaries
     ]  # fmt: skip
-    text = f"{len(report.items)} items; 95 % intervals; calls, tokens and seconds are means of an item\n" + _grid(heads, rows)
+    text = f"{len(report.items)} items; 95 % intervals; calls, tokens and seconds are means of an item\n" + _grid(
+        heads, rows
+    )
     if report.comparisons:
         compared = [
-            [cell.name, f"{c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]", f"{c.won}/{c.lost}", f"{c.p:.2g}", f"{p:.2g}"]
+            [
+                cell.name,
+                f"{c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]",
+                f"{c.won}/{c.lost}",
+                f"{c.p:.2g}",
+                f"{p:.2g}",
+            ]
             for cell, c, p in report.comparisons
         ]
         text += f"\n\nagainst {report.cells[0].name}, on the same items\n"
@@ -124,7 +134,9 @@ def differing(report: Report) -> str:
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]
+    ]
     return "\n".join(lines)
 
 
@@ -180,7 +192,7 @@ def _decodings(texts: Sequence[str]) -> list[dict[str, Any]]:
 def _prices(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     made: dict[str, tuple[float, float]] = {}
     for text in texts:
-        model, equals, pair = text.rpartition("=")
+        model, _, pair = text.rpartition("=")
         try:
             one, two = (float(each) for each in pair.split(","))
         except ValueError:

@@ -22,6 +22,8 @@ from palmette.tokens.trace.visible import printable
 
 __all__ = ["command", "options_of"]
 
+TOOLS = ("calculator", "clock", "folder:PATH", "sql:FILE", "mcp:COMMAND", "mcp:URL", "FILE.py:FUNCTION")
+
 
 @click.command("prompt", short_help="Ask by a prompting technique: chain_of_thought, react with tools, and others.")
 @click.argument("words", nargs=-1, metavar="[TECHNIQUE[:ARG]] [MODEL] QUESTION")
@@ -30,10 +32,11 @@ __all__ = ["command", "options_of"]
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the task; repeatable.")
 @click.option("--output", metavar="TYPE", help="Type of the answer: text, int, float or bool.")
 @click.option("--instruction", metavar="TEXT", help="What to do.")
-@click.option("--tool", "tools", multiple=True, metavar="TOOL",
-              help="calculator, clock, folder:PATH, sql:FILE, mcp:COMMAND, mcp:URL, or FILE.py:FUNCTION; repeatable.")  # fmt: skip
+@click.option("--tool", "tools", multiple=True, metavar="TOOL", help=f"{', '.join(TOOLS)}; repeatable.")
 @click.option("--approve", multiple=True, metavar="NAME", help="Let this tool have its effect without asking.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="temperature=0.7, max_tokens=100, seed=1 …")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="temperature=0.7, max_tokens=100, seed=1 …"
+)
 @click.option("--transcript", is_flag=True, help="Show all that was said, on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--list", "listing", is_flag=True, help="List the techniques with their parameters.")

@@ -15,7 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from palmette.core.errors import BudgetSpent, BudgetTooSmall, ConstraintError, PalmetteError, PromptTooLong, Unanswered, Unsupported
+from palmette.core.errors import (
+    BudgetSpent,
+    BudgetTooSmall,
+    ConstraintError,
+    PalmetteError,
+    PromptTooLong,
+    Unanswered,
+    Unsupported,
+)
 from palmette.core.events import Collector
 from palmette.core.message import Message, Output, Reasoning, Request, Response, Text, ToolCall, ToolResult, Usage
 from palmette.core.model import Model, request_of

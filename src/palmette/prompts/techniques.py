@@ -50,9 +50,7 @@ SHORT = {
 }  # fmt: skip
 
 
-def technique(
-    spec: str, model: Model, task: Task, options: Mapping[str, Any] | None = None, **given: Any
-) -> Solver:
+def technique(spec: str, model: Model, task: Task, options: Mapping[str, Any] | None = None, **given: Any) -> Solver:
     """The technique that a spec names, bound to a model and a task.
 
     Args:
@@ -69,7 +67,7 @@ def technique(
     """
     name, colon, rest = spec.partition(":")
     name = SHORT.get(name.strip(), name.strip())
-    known = TECHNIQUES[name] if name in TECHNIQUES else None
+    known = TECHNIQUES.get(name)
     takes = set(known.__annotations__) if known else set()
     ours = {"model": model, "task": task, **{key: value for key, value in given.items() if key in takes}}
     ours |= options or {}

@@ -1,4 +1,4 @@
-"""Data of an evaluation: rows of JSONL, JSON, CSV or Parquet as typed items; what is wrong with a row names row and column."""
+"""Data of an evaluation: rows of JSONL, JSON, CSV or Parquet as typed items; errors name row and column."""
 
 from __future__ import annotations
 
@@ -131,7 +131,9 @@ def _table(lines: Sequence[str], separator: str, where: str) -> list[Row]:
     try:
         for row in reader:
             if None in row:
-                raise UsageError(f"{where}, line {reader.line_num}: more cells than columns ({len(reader.fieldnames or ())})")
+                raise UsageError(
+                    f"{where}, line {reader.line_num}: more cells than columns ({len(reader.fieldnames or ())})"
+                )
             if None in row.values():
                 raise UsageError(f"{where}, line {reader.line_num}: fewer cells than columns ({', '.join(row)})")
             rows.append(row)

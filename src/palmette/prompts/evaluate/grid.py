@@ -100,7 +100,9 @@ def evaluate(
     wanted = [metric(each) for each in metrics] or [metric("numeric") if task.output in (int, float) else exact()]
     odd = next((each.name for each in wanted if not each.name.isidentifier()), None)
     if odd is not None or len({each.name for each in wanted}) < len(wanted):
-        raise UsageError(f"metrics have names of their own, of letters, digits and _; these are not: {odd or 'twice one'}")
+        raise UsageError(
+            f"metrics have names of their own, of letters, digits and _; these are not: {odd or 'twice one'}"
+        )
     items = items_of(task, data, limit)
     works = _works(task, models, techniques, prompts or {"": task}, decodings, given or {}, seed, alone)
     calls = CallLog(Path(log) if log is not None else None, replay)
@@ -180,7 +182,7 @@ def _finished(
 
 
 def _record(work: _Work, item: Item, metrics: Sequence[Metric], log: CallLog) -> Record:
-    """One item of one cell. What is wrong with everything stops the evaluation; what is wrong with one call does not."""
+    """One item of one cell. What is wrong with everything stops the evaluation, a call that fails does not."""
     scope = f"{work.cell.name}|{item.id}"
     with work.lock:
         begun = time.perf_counter()

@@ -1,5 +1,7 @@
-"""The log of an evaluation: one JSON line for each call, written whole at once. It is also the replay: a call that stands
-in it is not made again, so a run that was killed goes on, and one that was finished gives the same bytes without a call.
+"""The log of an evaluation: one JSON line for each call, written whole at once.
+
+It is also the replay: a call that stands in it is not made again, so a run that was killed goes on, and one that was
+finished gives the same bytes without a call.
 """
 
 from __future__ import annotations

@@ -130,9 +130,7 @@ class Report:
     def comparisons(self) -> tuple[tuple[Cell, Comparison, float], ...]:
         """Every other cell against the first, each with its p corrected for their number (Holm)."""
         others = [(cell, self.compare(self.cells[0], cell)) for cell in self.cells[1:]]
-        return tuple(
-            (cell, found, p) for (cell, found), p in zip(others, holm([f.p for _, f in others]), strict=True)
-        )
+        return tuple((cell, found, p) for (cell, found), p in zip(others, holm([f.p for _, f in others]), strict=True))
 
     def disagreements(self, first: str | Cell, second: str | Cell) -> list[tuple[Item, Record, Record]]:
         """Items on which one is better than the other, the first's wins first."""

@@ -54,7 +54,9 @@ def from_prompty(text: str, where: str = "prompty") -> Prompt:
         notes += more
         setup = model.get("configuration") or model.get("connection") or {}
         name = name or str(setup.get("azure_deployment") or setup.get("name") or "")
-        notes += ("model.configuration: connections are named by the model's reference, not by a file",) if setup else ()
+        notes += (
+            ("model.configuration: connections are named by the model's reference, not by a file",) if setup else ()
+        )
     declared = front.get("inputs") or {}
     if isinstance(declared, list):
         declared = {each.get("name"): each for each in declared}
@@ -75,8 +77,8 @@ def from_prompty(text: str, where: str = "prompty") -> Prompt:
 def from_dotprompt(text: str, where: str = "dotprompt") -> Prompt:
     """Read a dotprompt file: Handlebars, with Picoschema for input and output.
 
-    >>> from_dotprompt("---\\ninput: {schema: {who: string}}\\n---\\n{{role \\"system\\"}}Be kind.{{role \\"user\\"}}Hi {{who}}"
-    ...     ).messages(who="Leo")[1].text
+    >>> file = "---\\ninput: {schema: {who: string}}\\n---\\n{{role 'system'}}Be kind.{{role 'user'}}Hi {{who}}"
+    >>> from_dotprompt(file).messages(who="Leo")[1].text
     'Hi Leo'
     """
     front, body = split_front(text, where)
@@ -113,9 +115,8 @@ def from_llm(text: str, where: str = "template") -> Prompt:
     turns.append(("user", str(front.get("prompt") or "$input")))
     notes = _left(front, ("prompt", "system", "model", "defaults", "options", "schema_object", "tools", "name"))
     if "functions" in front:
-        notes = tuple(note for note in notes if not note.startswith("functions")) + (
-            "functions: code in a prompt file is never run",
-        )
+        kept = (note for note in notes if not note.startswith("functions"))
+        notes = (*kept, "functions: code in a prompt file is never run")
     options, more = _options(front.get("options") or {})
     inputs: dict[str, Any] = dict.fromkeys(_read_by(tuple(turns), "dollar"), str)
     defaults = {key: str(value) for key, value in (front.get("defaults") or {}).items() if key in inputs}

@@ -1,12 +1,13 @@
 """Jinja in a sandbox that holds: the immutable sandbox against reaching out, a limited process against running on.
 
-The sandbox alone lets two nested loops run for hours and `'a' * 3000000000` fill the memory; so templates are rendered in a
-child with limits of time, memory and length, which lives as long as it behaves.
+The sandbox alone lets two nested loops run for hours and `'a' * 3000000000` fill the memory; so templates are rendered
+in a child with limits of time, memory and length, which lives as long as it behaves.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import subprocess
 import sys
@@ -142,10 +143,8 @@ class _Child:
         process.kill()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         process.wait()
 
 

@@ -1,9 +1,9 @@
 """Picoschema, the short notation of dotprompt, as JSON Schema (google.github.io/dotprompt/reference/picoschema).
 
-    name: string, who it is
-    tags?(array, of topics): string
-    mood(enum): [GOOD, BAD]
-    place(object): {town: string}
+name: string, who it is
+tags?(array, of topics): string
+mood(enum): [GOOD, BAD]
+place(object): {town: string}
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """A prompt file: front matter and a template with roles. Prompty, dotprompt and llm templates read into the same value.
 
-    ---
-    inputs: {question: text}
-    output: int
-    ---
-    system:
-    Answer with a number.
-    user:
-    {{question}}
+---
+inputs: {question: text}
+output: int
+---
+system:
+Answer with a number.
+user:
+{{question}}
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ class Prompt:
         async def solve(run: Run, inputs: dict[str, Any]) -> Result:
             shape = {} if self.output is str else {"output": Output("json", schema_of(self.output))}
             able = run.model.capabilities.json_schema
-            reply = await run.ask(self.messages(**inputs), "answer", **(shape if able and not scalar(self.output) else {}))
+            reply = await run.ask(
+                self.messages(**inputs), "answer", **(shape if able and not scalar(self.output) else {})
+            )
             return run.read(reply.text)
 
         return Solver(self.name or "prompt", model, task or self.task, solve, {}, {**self.options, **options})

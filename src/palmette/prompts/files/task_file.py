@@ -1,12 +1,12 @@
 """A task file: what is asked, on which data, and how answers are scored, in YAML or JSON.
 
-    instruction: Answer the question.
-    inputs: {question: text}
-    output: int
-    examples:
-      - {question: 2 + 3?, rationale: 2 + 3 = 5., output: 5}
-    data: arithmetic.jsonl
-    metrics: [numeric]
+instruction: Answer the question.
+inputs: {question: text}
+output: int
+examples:
+  - {question: 2 + 3?, rationale: 2 + 3 = 5., output: 5}
+data: arithmetic.jsonl
+metrics: [numeric]
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Templates without logic of their own: variables, conditions and repetitions, in the notations that prompt files use.
 
-`braces` has `{{name}}` alone; `handlebars` (dotprompt) and `mustache` (Prompty) have sections; `dollar` (llm) has $name.
-What is filled in is text and is never read as a template. A template can neither call nor run long: it is a tree that is
-walked once for each element of the data, and what it writes is bounded.
+`braces` has `{{name}}` alone; `handlebars` (dotprompt) and `mustache` (Prompty) have sections; `dollar` (llm) has
+$name. What is filled in is text and is never read as a template. A template can neither call nor run long: it is a tree
+that is walked once for each element of the data, and what it writes is bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Syntax = Literal["braces", "handlebars", "mustache", "dollar"]
 LONGEST = 1 << 20  # characters written
 STEPS = 200_000
 DEEPEST = 30
-_TAG = re.compile(r"\{\{\{\s*(?P<raw>[^{}]*?)\s*\}\}\}|\{\{(?P<trim>~?)(?P<tag>(?:[^{}]|\n)*?)(?P<trim2>~?)\}\}", re.DOTALL)
+_TAG = re.compile(
+    r"\{\{\{\s*(?P<raw>[^{}]*?)\s*\}\}\}|\{\{(?P<trim>~?)(?P<tag>(?:[^{}]|\n)*?)(?P<trim2>~?)\}\}", re.DOTALL
+)
 _DOLLAR = re.compile(r"\$(?:(?P<escaped>\$)|(?P<name>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})")
 _PATH = re.compile(r"@?[A-Za-z_][\w-]*(?:\.[A-Za-z_0-9][\w-]*)*|\.|this(?:\.[A-Za-z_]\w*)*")
 
@@ -57,9 +59,9 @@ class Template:
         def walk(nodes: Sequence[Node], inside: bool) -> None:
             for node in nodes:
                 head = node.value.split(".")[0]
-                if node.kind not in ("text", "role", "ignored") and head not in ("this", "") and head[:1] != "@":
-                    if not (inside and node.kind == "variable"):
-                        found.setdefault(head)
+                reads = node.kind not in ("text", "role", "ignored") and head not in ("this", "") and head[:1] != "@"
+                if reads and not (inside and node.kind == "variable"):
+                    found.setdefault(head)
                 loop = node.kind in ("each", "with") or (node.kind == "section" and self.syntax == "mustache")
                 walk(node.body, inside or loop)
                 walk(node.other, inside)
@@ -111,12 +113,12 @@ class _Work:
                 case _:
                     yield from self._section(node, scopes, loop, depth)
 
-    def _section(
-        self, node: Node, scopes: list[Any], loop: Mapping[str, Any], depth: int
-    ) -> Iterator[tuple[str, str]]:
+    def _section(self, node: Node, scopes: list[Any], loop: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
         value = self._found(node.value, scopes, loop, needed=False)
         if node.kind in ("if", "unless"):
-            yield from self.written(node.body if bool(value) == (node.kind == "if") else node.other, scopes, loop, depth)
+            yield from self.written(
+                node.body if bool(value) == (node.kind == "if") else node.other, scopes, loop, depth
+            )
         elif node.kind == "inverted":
             if not value:
                 yield from self.written(node.body, scopes, loop, depth)

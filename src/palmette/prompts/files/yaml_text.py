@@ -1,4 +1,4 @@
-"""YAML of prompt and task files, read with care: plain values only, no key twice, no aliases, bounded size and depth."""
+"""YAML of prompt and task files, read with care: plain values, no key twice, no aliases, bounded size and depth."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _needed(paths: Sequence[Result], k: int) -> int:
         if path.answered:
             counts[said(path.value)] = counts.get(said(path.value), 0) + 1
     ranked = sorted(counts.values(), reverse=True)
-    first, second = (ranked + [0, 0])[:2]
+    first, second = [*ranked, 0, 0][:2]
     left = k - len(paths)
     # A challenger with `left` more votes must stay below the leader; equality would go to the earlier of the two.
     if first > second + left:

@@ -203,7 +203,7 @@ def _selected(work: _Work, values: Sequence[float]) -> list[int]:
 
 
 def _prompt(work: _Work, instruction: str, state: State, system: str = "") -> list[Message]:
-    head = " ".join(part for part in (work.run.task.instruction if not system else system, instruction) if part)
+    head = " ".join(part for part in (system or work.run.task.instruction, instruction) if part)
     steps = "\n".join(state) if state else "(none yet)"
     return [Message.of("system", head), Message.of("user", f"{work.question}\n\nSteps so far:\n{steps}")]
 

@@ -1,8 +1,8 @@
 """Tools of a server that speaks the Model Context Protocol (extra `mcp`, SDK 2.x), over stdio or HTTP.
 
 What a server says of its tools is not trusted: each counts as having an effect (net) and needs approval unless you say
-otherwise; only those on your list are seen; and a definition that changes after it was pinned is refused, so that a tool
-which was approved cannot become another one.
+otherwise; only those on your list are seen; and a definition that changes after it was pinned is refused, so that a
+tool which was approved cannot become another one.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ class McpServer:
     async def _called(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         now = {tool.name: pin_of(tool) for tool in await self._listed()}
         if now.get(name) != self._pins[name]:
-            return Observation(f"Error (denied): the server changed the definition of {name}; it was not called", "denied")
+            return Observation(
+                f"Error (denied): the server changed the definition of {name}; it was not called", "denied"
+            )
         reply = await self._client.call_tool(name, dict(arguments))
         parts = [part.text if hasattr(part, "text") else f"<{part.type}>" for part in reply.content]
         text = "\n".join(parts) or json.dumps(reply.structured_content or {}, ensure_ascii=False)
@@ -219,8 +221,8 @@ def _compare(server: str, found: Mapping[str, str], file: Path | None, allow: Se
     for name, pin in found.items():
         if name in pinned and pinned[name] != pin and (allow is None or name in allow):
             raise UsageError(
-                f"the MCP server {server!r} changed its tool {name!r} since it was pinned; look at what it says now, and "
-                f"take its line out of {str(file)!r} if you agree"
+                f"the MCP server {server!r} changed its tool {name!r} since it was pinned; look at what it says now, "
+                f"and take its line out of {str(file)!r} if you agree"
             )
     partial = file.with_name(f".{file.name}.partial")
     partial.write_text(json.dumps({**known, server: {**found, **pinned}}, indent=1, sort_keys=True) + "\n", "utf-8")
