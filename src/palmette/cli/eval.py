@@ -40,7 +40,6 @@ __all__ = ["command", "specs_of"]
 )
 @click.option("--differ", is_flag=True, help="Print the items on which a technique and the first one differ.")
 @click.option("--min", "floors", multiple=True, metavar="METRIC=VALUE", help="Exit code 3 if a cell is below.")
-@click.option("--ray", metavar="ADDRESS", help="Spread the items over a Ray cluster; `local` starts one here.")
 @debug_option
 def command(task_file: str, **options: Any) -> int:
     """Measure TASK, a file in YAML or JSON, on every model × technique × setting.
@@ -66,7 +65,6 @@ def command(task_file: str, **options: Any) -> int:
             prompts=file.prompts or None, decodings=_decodings(options["settings"]) or file.decodings or ({},),
             limit=options["limit"], concurrency=options["concurrency"], seed=options["seed"], log=options["log"],
             replay=options["replay"], prices=_prices(options["prices"]), on_item=live.took,
-            **({"spread": _ray(options["ray"])} if options["ray"] else {}),
         )  # fmt: skip
     click.echo(table(report))
     if options["differ"]:
@@ -224,9 +222,3 @@ def _judge(report: Report, floors: Mapping[str, float]) -> int:
                 click.echo(f"palmette: {summary.cell.name}: {name} {mean:.3f} does not reach {floor:g}", err=True)
                 code = 3
     return code
-
-
-def _ray(address: str) -> Any:
-    from palmette.prompts.evaluate.cluster import over_ray
-
-    return over_ray(None if address == "local" else address)

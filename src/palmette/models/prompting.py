@@ -15,18 +15,23 @@ from palmette.core.model import Model
 from palmette.models.batched import Batched
 from palmette.models.local import LocalModel
 from palmette.models.opening import model as open_model
-from palmette.prompts import search, techniques
+from palmette.prompts import search
 from palmette.prompts.evaluate import grid
 from palmette.prompts.evaluate.metrics import Metric, metric
 from palmette.prompts.evaluate.report import Report
 from palmette.prompts.run import Solver
 from palmette.prompts.task import Task
+from palmette.prompts.techniques import TECHNIQUES
 from palmette.prompts.tools.calculator import calculator, clock
 from palmette.prompts.tools.folder import folder_search
 from palmette.prompts.tools.sql import sql_reader
 from palmette.prompts.tools.tool import FunctionTool, tool
 
-__all__ = ["evaluate", "opened_model", "prompt_search", "tools_from", *techniques.TECHNIQUES]
+__all__ = [
+    "chain_of_thought", "chain_of_verification", "evaluate", "few_shot", "generated_knowledge", "inline_calls",
+    "least_to_most", "opened_model", "program_aided", "prompt_chain", "prompt_search", "react", "reflexion",
+    "self_consistency", "step_back", "tools_from", "tree_of_thoughts", "zero_shot", "zero_shot_cot",
+]  # fmt: skip
 
 Named = str | Model
 TOOLS = ("calculator", "clock", "folder:PATH", "sql:FILE", "mcp:COMMAND or mcp:URL", "FILE.py:FUNCTION")
@@ -52,21 +57,21 @@ def _meets(technique: Callable[..., Solver]) -> Callable[..., Solver]:
     return bound
 
 
-zero_shot = _meets(techniques.zero_shot)
-few_shot = _meets(techniques.few_shot)
-chain_of_thought = _meets(techniques.chain_of_thought)
-zero_shot_cot = _meets(techniques.zero_shot_cot)
-self_consistency = _meets(techniques.self_consistency)
-react = _meets(techniques.react)
-inline_calls = _meets(techniques.inline_calls)
-tree_of_thoughts = _meets(techniques.tree_of_thoughts)
-least_to_most = _meets(techniques.least_to_most)
-program_aided = _meets(techniques.program_aided)
-reflexion = _meets(techniques.reflexion)
-step_back = _meets(techniques.step_back)
-chain_of_verification = _meets(techniques.chain_of_verification)
-generated_knowledge = _meets(techniques.generated_knowledge)
-prompt_chain = _meets(techniques.prompt_chain)
+zero_shot = _meets(TECHNIQUES["zero_shot"])
+few_shot = _meets(TECHNIQUES["few_shot"])
+chain_of_thought = _meets(TECHNIQUES["chain_of_thought"])
+zero_shot_cot = _meets(TECHNIQUES["zero_shot_cot"])
+self_consistency = _meets(TECHNIQUES["self_consistency"])
+react = _meets(TECHNIQUES["react"])
+inline_calls = _meets(TECHNIQUES["inline_calls"])
+tree_of_thoughts = _meets(TECHNIQUES["tree_of_thoughts"])
+least_to_most = _meets(TECHNIQUES["least_to_most"])
+program_aided = _meets(TECHNIQUES["program_aided"])
+reflexion = _meets(TECHNIQUES["reflexion"])
+step_back = _meets(TECHNIQUES["step_back"])
+chain_of_verification = _meets(TECHNIQUES["chain_of_verification"])
+generated_knowledge = _meets(TECHNIQUES["generated_knowledge"])
+prompt_chain = _meets(TECHNIQUES["prompt_chain"])
 
 
 @functools.wraps(search.prompt_search)

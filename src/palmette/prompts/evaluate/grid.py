@@ -60,7 +60,6 @@ def evaluate(
     seed: int = 0,
     on_item: Callable[[Record, int, int], None] | None = None,
     alone: Callable[[Model], bool] = lambda model: model.capabilities.full_logits,
-    spread: Callable[..., Any] | None = None,
 ) -> Report:
     """Ask everything of everyone, and say how good the answers are and how sure that is.
 
@@ -81,7 +80,6 @@ def evaluate(
         seed: of bootstrap and sampling.
         on_item: told of each finished item with how many are done, and of how many.
         alone: whether a model must be asked by one item at a time.
-        spread: runs (function, arguments) elsewhere, such as on a Ray cluster; threads of this process unless given.
 
     Raises:
         UsageError: for data, specs or settings that cannot be; before the first call.
@@ -110,7 +108,7 @@ def evaluate(
         jobs = ((work, item) for work in works for item in items)
         total = len(works) * len(items)
         records: list[Record] = []
-        for record in _finished(jobs, wanted, calls, concurrency, spread):
+        for record in _finished(jobs, wanted, calls, concurrency):
             records.append(record)
             if on_item is not None:
                 on_item(record, len(records), total)
@@ -154,13 +152,9 @@ def _works(
 
 
 def _finished(
-    jobs: Iterator[tuple[_Work, Item]], metrics: Sequence[Metric], log: CallLog, concurrency: int,
-    spread: Callable[..., Any] | None,
+    jobs: Iterator[tuple[_Work, Item]], metrics: Sequence[Metric], log: CallLog, concurrency: int
 ) -> Iterator[Record]:  # fmt: skip
     """Records as they are finished; at most `concurrency` items are begun and not finished."""
-    if spread is not None:
-        yield from spread(_record, ((work, item, metrics, log) for work, item in jobs), concurrency)
-        return
     if concurrency == 1:
         for work, item in jobs:
             yield _record(work, item, metrics, log)
