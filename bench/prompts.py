@@ -1,4 +1,4 @@
-"""What prompting does to the embedded toy, on held-out items, with intervals and paired tests; and what evaluation costs.
+"""What prompting does to the embedded toy, on held-out items, with paired tests; and what evaluation costs.
 
     python bench/prompts.py                        # 200 items each
     python bench/prompts.py --items 50 --only reasoning
@@ -46,7 +46,8 @@ def drawn(name: str) -> random.Random:
 
 def row(item: Item) -> dict[str, Any]:
     """An arithmetic item as a row."""
-    return {"question": item.prompt.removeprefix("Q: ").removesuffix("\nA:"), "output": int(last_number(item.answer) or 0)}
+    question = item.prompt.removeprefix("Q: ").removesuffix("\nA:")
+    return {"question": question, "output": int(last_number(item.answer) or 0)}
 
 
 def worked(item: Item) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def told(report: Any) -> dict[str, Any]:
 
 
 def overhead(n: int) -> dict[str, Any]:
-    """Time of an evaluation over that of the bare calls, in turns, on a model that takes 10 ms and one that takes 100."""
+    """Time of an evaluation over that of the bare calls, in turns; and its work beside them, in CPU-ms an item."""
     made: dict[str, Any] = {}
     task = Task(output=int, hint=False)
     rows = [{"question": f"{i}?", "output": i} for i in range(n)]
@@ -136,6 +137,12 @@ def overhead(n: int) -> dict[str, Any]:
             evaluate(task, some, [model], concurrency=1, log=log)
             log.unlink()
 
+        begun = time.process_time()
+        bare()
+        middle = time.process_time()
+        whole()
+        extra = (time.process_time() - middle) - (middle - begun)
+        made[f"CPU-ms an item, calls of {pause * 1000:.0f} ms"] = round(extra / len(some) * 1000, 3)
         ratios = [timed(whole) / timed(bare) for _ in range(5)]
         made[f"calls of {pause * 1000:.0f} ms"] = f"{statistics.median(ratios) - 1:+.1%}"
     toy = palmette.model("zoo:seedling")

@@ -17,6 +17,7 @@ import palmette
 from palmette.cli.main import VERBS
 from palmette.cli.main import palmette as command
 from palmette.core.engine import Strategy
+from palmette.prompts.techniques import TECHNIQUES
 from palmette.tokens import strategies, views
 from palmette.tokens.strategies import STRATEGIES
 from palmette.tokens.views import VIEWS
@@ -138,7 +139,7 @@ def test_a_new_strategy_is_found_on_every_surface(monkeypatch: pytest.MonkeyPatc
     assert '"strategy": "echo:3"' in done.output
 
 
-@pytest.mark.parametrize("name", [*STRATEGIES, *VIEWS, *VERBS])
+@pytest.mark.parametrize("name", [*STRATEGIES, *VIEWS, *TECHNIQUES, *VERBS])
 def test_the_readme_names_everything_that_can_be_named(name: str) -> None:
     assert re.search(rf"\b{name}\b", (ROOT / "README.md").read_text())
 
@@ -148,6 +149,6 @@ def test_the_readme_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in ("math", "code", "base"):  # the models that it merges
         shutil.copytree(SOURCE / "models" / "zoo" / "seedling", tmp_path / name)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(compile(block, "README.md", "exec", dont_inherit=True), {})  # noqa: S102 - our own README
