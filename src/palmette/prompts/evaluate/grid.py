@@ -43,24 +43,14 @@ class _Work:
 
 
 def evaluate(
-    task: Task,
-    data: str | Path | Iterable[Row],
-    models: Sequence[Model],
-    techniques: Sequence[str | Bind] = ("zero_shot",),
-    *,
-    prompts: Mapping[str, Task] | None = None,
-    decodings: Sequence[Mapping[str, Any]] = ({},),
-    metrics: Sequence[str | Metric] = (),
-    concurrency: int = 8,
-    log: str | Path | None = None,
-    replay: bool = False,
-    limit: int | None = None,
-    given: Mapping[str, Any] | None = None,
-    prices: Mapping[str, tuple[float, float]] | None = None,
-    seed: int = 0,
+    task: Task, data: str | Path | Iterable[Row], models: Sequence[Model],
+    techniques: Sequence[str | Bind] = ("zero_shot",), *, prompts: Mapping[str, Task] | None = None,
+    decodings: Sequence[Mapping[str, Any]] = ({},), metrics: Sequence[str | Metric] = (), concurrency: int = 8,
+    log: str | Path | None = None, replay: bool = False, limit: int | None = None,
+    given: Mapping[str, Any] | None = None, prices: Mapping[str, tuple[float, float]] | None = None, seed: int = 0,
     on_item: Callable[[Record, int, int], None] | None = None,
     alone: Callable[[Model], bool] = lambda model: model.capabilities.full_logits,
-) -> Report:
+) -> Report:  # fmt: skip
     """Ask everything of everyone, and say how good the answers are and how sure that is.
 
     Args:
@@ -87,39 +77,48 @@ def evaluate(
     >>> import palmette
     >>> model = palmette.scripted(lambda request: str(eval(request.messages[-1].text.strip("?"))))
     >>> rows = [{"question": "2 + 3?", "output": 5}, {"question": "2 * 3?", "output": 7}]
-    >>> report = evaluate(Task(output=int), rows, [model])
-    >>> str(report.summaries[0].scores["numeric"])
+    >>> str(evaluate(Task(output=int), rows, [model]).summaries[0].scores["numeric"])
     '0.500 [0.095, 0.905]'
     """
     if concurrency < 1:
         raise BadParameter(f"concurrency must be at least 1, not {concurrency!r}")
     if replay and log is None:
         raise UsageError("a replay needs the log of the run that is replayed")
-    wanted = [metric(each) for each in metrics] or [metric("numeric") if task.output in (int, float) else exact()]
-    odd = next((each.name for each in wanted if not each.name.isidentifier()), None)
-    if odd is not None or len({each.name for each in wanted}) < len(wanted):
-        raise UsageError(
-            f"metrics have names of their own, of letters, digits and _; these are not: {odd or 'twice one'}"
-        )
-    items = items_of(task, data, limit)
+    wanted, items = _metrics(task, metrics), items_of(task, data, limit)
     works = _works(task, models, techniques, prompts or {"": task}, decodings, given or {}, seed, alone)
     calls = CallLog(Path(log) if log is not None else None, replay)
     try:
-        jobs = ((work, item) for work in works for item in items)
-        total = len(works) * len(items)
-        records: list[Record] = []
-        for record in _finished(jobs, wanted, calls, concurrency):
-            records.append(record)
-            if on_item is not None:
-                on_item(record, len(records), total)
+        records = _collected(works, items, wanted, calls, concurrency, on_item)
     finally:
         calls.close()
-    order = {(w.cell.name, i.id): n for n, (w, i) in enumerate((w, i) for w in works for i in items)}
-    records.sort(key=lambda r: order[r.cell, r.item])
-    return Report(
-        tuple(w.cell for w in works), tuple(items), tuple(records), tuple((m.name, m.lower) for m in wanted),
-        dict(prices or {}), seed, calls.made,
-    )  # fmt: skip
+    kinds = tuple((each.name, each.lower) for each in wanted)
+    cells = tuple(work.cell for work in works)
+    return Report(cells, tuple(items), records, kinds, dict(prices or {}), seed, calls.made)
+
+
+def _metrics(task: Task, metrics: Sequence[str | Metric]) -> list[Metric]:
+    wanted = [metric(each) for each in metrics] or [metric("numeric") if task.output in (int, float) else exact()]
+    names = [each.name for each in wanted]
+    odd = next((name for name in names if not name.isidentifier() or names.count(name) > 1), None)
+    if odd is not None:
+        raise UsageError(
+            f"each metric has a name of its own, of letters, digits and _; {odd!r} is none, or stands twice"
+        )
+    return wanted
+
+
+def _collected(
+    works: Sequence[_Work], items: Sequence[Item], metrics: Sequence[Metric], log: CallLog, concurrency: int,
+    on_item: Callable[[Record, int, int], None] | None,
+) -> tuple[Record, ...]:  # fmt: skip
+    """All records, in the order of the grid, whichever was finished first."""
+    places = {(w.cell.name, i.id): n for n, (w, i) in enumerate((w, i) for w in works for i in items)}
+    records: list[Record] = []
+    for record in _finished(((w, i) for w in works for i in items), metrics, log, concurrency):
+        records.append(record)
+        if on_item is not None:
+            on_item(record, len(records), len(places))
+    return tuple(sorted(records, key=lambda r: places[r.cell, r.item]))
 
 
 def _works(
