@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.measure import Complete, Figure, arithmetic, as_rows, closed_book_seen, extraction, reading
+from zoo.measure import Complete, Figure, arithmetic, as_rows, extraction, reading
 from zoo.specialise import BASE, MERGED, SPECIALTIES, WEIGHT, ZOO
 from zoo.world import World, build_world
 
 FIGURES = Path(__file__).resolve().parent / "family.json"
-LONG, DENSE = "chain of 8 steps, scratchpad", "triples from 6 facts, all exact"  # the specialists' own tasks
+LONG, DENSE = "chain of 7 steps, scratchpad", "triples from 5 facts, all exact"  # one beyond the base's cliff
 
 SAID = {
     "long_arithmetic": "fine-tuned on word problems of 7 to 9 steps; held in place on everything else.",
@@ -53,11 +53,15 @@ Two fine-tunes that hold the base in place (half of each batch is the base's own
 merge into one model with both skills:
 
 ```python
-recipe = palmette.task_arithmetic("zoo:long_arithmetic", "zoo:dense_extraction", base="zoo:seedling", weight={weight})
+zoo = Path(palmette.__file__).parent / "models" / "zoo"
+parents = str(zoo / "long_arithmetic"), str(zoo / "dense_extraction")
+recipe = palmette.task_arithmetic(*parents, base=str(zoo / "seedling"), weight={weight})
+palmette.model(palmette.merge(recipe))
 ```
 
-Two that do not (`forgetful_arithmetic`, `forgetful_extraction`) are as good at their own task and merge badly; the
-bottom line of the table is their merge, by the same recipe.
+Two that do not (`forgetful_arithmetic`, `forgetful_extraction`) learn their own task as well, forget others, and merge
+badly: the last column is their merge, by the same recipe. Further beyond what the base knew (8 steps, 6 facts) the merge
+of the good pair falls behind its parents, too.
 
 Built by `python -m zoo.specialise` and `python -m zoo.family`. Apache-2.0.
 """
@@ -66,9 +70,8 @@ Built by `python -m zoo.specialise` and `python -m zoo.family`. Apache-2.0.
 def measured(complete: Complete, world: World, seed: int, n: int) -> list[Figure]:
     """The figures of one member."""
     return [
-        *(arithmetic(complete, world, seed, n, steps, "scratchpad", "chain") for steps in (4, 8)),
-        *(extraction(complete, world, seed, n, facts)[0] for facts in (2, 6)),
-        closed_book_seen(complete, world, seed, n),
+        *(arithmetic(complete, world, seed, n, steps, "scratchpad", "chain") for steps in (4, 7, 8)),
+        *(extraction(complete, world, seed, n, facts)[0] for facts in (2, 5, 6)),
         reading(complete, world, seed, n),
     ]
 
@@ -104,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--n", type=int, default=50)
     chosen = parser.parse_args()
     import torch
 
