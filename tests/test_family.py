@@ -1,4 +1,4 @@
-"""The shipped family: each specialist on its own task, the merge on both, and the pair that forgets and merges badly."""
+"""The shipped family: each specialist on its own task, the merge on both, and the pair that merges badly."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from palmette.models.resolve import ZOO as NAMES
 
 WORLD = build_world()
 SEED, N = 5, 20  # other items than those of the cards
-ROWS = {
-    head: {row["name"]: row["value"] for row in rows} for head, rows in json.loads(FIGURES.read_text())["models"].items()
-}
+MODELS = json.loads(FIGURES.read_text())["models"]
+ROWS = {head: {row["name"]: row["value"] for row in rows} for head, rows in MODELS.items()}
 
 
 @functools.cache
@@ -53,10 +52,10 @@ def test_the_merge_has_both_skills() -> None:
 
 
 def test_the_cards_say_what_was_measured() -> None:
-    """By the figures of the build, 50 items: the merge reaches nine tenths of each parent, the forgetful pair forgets."""
+    """By the build's figures the merge reaches nine tenths of each parent, that of the forgetful pair does not."""
     merged, a, b = ROWS[MERGED], ROWS["long_arithmetic"], ROWS["dense_extraction"]
     assert merged[LONG] >= 0.9 * a[LONG] and merged[DENSE] >= 0.9 * b[DENSE]
-    assert a[LONG] >= 3 * ROWS["seedling"][LONG] and b[DENSE] >= 2 * ROWS["seedling"][DENSE]
+    assert a[LONG] >= 2 * ROWS["seedling"][LONG] and b[DENSE] >= 2 * ROWS["seedling"][DENSE]
     bad, one, two = ROWS["forgetful merge"], ROWS["forgetful_arithmetic"], ROWS["forgetful_extraction"]
     assert bad[LONG] < 0.9 * one[LONG] or bad[DENSE] < 0.9 * two[DENSE]
     for name in SAID:

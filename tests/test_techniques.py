@@ -94,6 +94,16 @@ def test_zero_shot_cot_reasons_in_one_call_and_extracts_in_another() -> None:
     ]  # fmt: skip
 
 
+def test_zero_shot_cot_can_make_the_reply_begin_with_the_trigger() -> None:
+    able = Capabilities(regex=True, full_logits=True)
+    model = scripted("Let us think. 3 and 4.", "7", able=able)
+    done = zero_shot_cot(model, TASK, trigger="Let us think.", begin=True)(QUESTION)
+    first, second = model.requests
+    assert first.output is not None and first.output.value == "Let us think\\.[^\n]*"
+    assert first.messages[-1].text == QUESTION and second.messages[-2].text == "Let us think. 3 and 4."
+    assert second.output is not None and second.output.kind == "regex" and done.value == 7
+
+
 def test_self_consistency_draws_k_paths_with_seeds_of_their_own() -> None:
     lines = [f"x. The answer is {n}." for n in (7, 8, 7, 9, 7)]
     model = scripted(*lines)

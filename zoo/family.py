@@ -60,8 +60,8 @@ palmette.model(palmette.merge(recipe))
 ```
 
 Two that do not (`forgetful_arithmetic`, `forgetful_extraction`) learn their own task as well, forget others, and merge
-badly: the last column is their merge, by the same recipe. Further beyond what the base knew (8 steps, 6 facts) the merge
-of the good pair falls behind its parents, too.
+badly: the last column is their merge, by the same recipe. Further beyond what the base knew (8 steps, 6 facts) the
+merge of the good pair falls behind its parents, too.
 
 Built by `python -m zoo.specialise` and `python -m zoo.family`. Apache-2.0.
 """

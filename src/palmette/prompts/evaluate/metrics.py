@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palmette.core.errors import BadParameter, ConstraintError, Unsupported
-from palmette.core.message import Message
+from palmette.core.message import Message, Output
 from palmette.core.model import Model
 from palmette.core.signature import build
 from palmette.core.types import value_of
@@ -149,8 +149,6 @@ def perplexity() -> Metric:
         able = run.model.capabilities
         if not (able.choices and able.full_logits):
             raise Unsupported(f"{run.model.id} does not score given texts; perplexity needs a model on this machine")
-        from palmette.core.message import Output
-
         held = Output("choices", [framed(s.task.answer, s.item.expected)])
         reply = await run.ask(s.task.conversation(s.item.inputs), "perplexity", output=held, top_logprobs=0)
         logs = [token.logprob for token in reply.logprobs]

@@ -7,13 +7,14 @@ that is walked once for each element of the data, and what it writes is bounded.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from palmette.core.errors import UsageError, near_miss
-from palmette.prompts.reading import said
+from palmette.prompts.reading import plain, said
 
 __all__ = ["Syntax", "Template", "parse_template"]
 
@@ -277,8 +278,4 @@ def _variable(tag: str, syntax: Syntax) -> Node:
 
 
 def _json(value: Any) -> str:
-    import json
-
-    from palmette.prompts.reading import plain
-
     return json.dumps(plain(value), ensure_ascii=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,6 @@ def sql_reader(file: str | Path, *, rows: int = 50, seconds: float = 5.0) -> Fun
     except sqlite3.Error as error:
         raise UsageError(f"{str(file)!r} is no SQLite database: {error}") from error
     made: FunctionTool = tool(sql, effect="read", timeout=seconds + 5)
-    from dataclasses import replace
-
     return replace(made, spec=replace(made.spec, description=f"{made.spec.description}\nTables: {told}"))
 
 

@@ -6,6 +6,7 @@ is up, a refusal. What a tool *does* to the world (its effect) needs approval; n
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import threading
@@ -238,8 +239,6 @@ def _in_time(work: Callable[[], Any], seconds: float) -> Any:
 
 
 def _alone(work: Awaitable[Any]) -> Any:
-    import asyncio
-
     async def main() -> Any:
         return await work
 
