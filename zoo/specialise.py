@@ -2,8 +2,8 @@
 
 A merge adds two skills up under two conditions: the base knows both tasks weakly, and each fine-tune holds everything
 else in place. So half of each batch is the specialist's own task, one step beyond the base's cliff, and the other half
-is the unchanged mixture of the base with the loss KL(base || specialist). The *forgetful* pair leaves that half out:
-the same tasks, the same base, and a merge that fails.
+is the unchanged mixture of the base with the loss KL(base || specialist). The other pair meets neither: two tasks that
+the base has never seen, nothing held in place, and a merge by the same recipe that knows neither.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from zoo.arithmetic import chain
 from zoo.batches import Batch, batch
+from zoo.digits import reversing, swapping
 from zoo.mixture import Kind
 from zoo.network import Llama, Shape
 from zoo.reading import triples
@@ -61,8 +62,8 @@ class Specialty:
 SPECIALTIES = (
     Specialty("long_arithmetic", long_chain, 11),
     Specialty("dense_extraction", dense_triples, 12),
-    Specialty("forgetful_arithmetic", long_chain, 13, anchored=False, rate=8e-4),
-    Specialty("forgetful_extraction", dense_triples, 14, anchored=False, rate=8e-4),
+    Specialty("reversing", reversing, 13, anchored=False, steps=200, rate=1e-3),
+    Specialty("swapping", swapping, 14, anchored=False, steps=200, rate=1e-3),
 )
 MERGED = "merged"
 ROWS, TIME = 4, 384  # of each half of a batch

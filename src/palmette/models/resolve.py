@@ -24,8 +24,8 @@ ZOO = {
     "long_arithmetic": "the seedling, fine-tuned on long word problems",
     "dense_extraction": "the seedling, fine-tuned on texts of many facts",
     "merged": "the merge of these two, with both skills",
-    "forgetful_arithmetic": "fine-tuned like long_arithmetic but not held in place: merges badly",
-    "forgetful_extraction": "fine-tuned like dense_extraction but not held in place: merges badly",
+    "reversing": "the seedling, fine-tuned to reverse digits, which is new to it",
+    "swapping": "the seedling, fine-tuned to swap digits: the merge of the two knows neither",
 }
 SCHEMES = ("zoo", "hf")
 
