@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -29,7 +30,7 @@ from palmette.core.message import (
 )
 from palmette.models.remote.wires import WIRES
 
-__all__ = ["ANY_JSON", "SETTINGS", "SPEAKS", "Speech", "answers", "plain_json", "requests"]
+__all__ = ["SETTINGS", "SPEAKS", "Speech", "answers", "requests", "stray"]
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 ANY_OBJECT = Output("json", {"type": "object"}, strict=False)
@@ -44,10 +45,19 @@ plain_json = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2), max_leaves=4
 )
 arguments = st.dictionaries(names, plain_json, max_size=2).map(lambda row: json.dumps(row, ensure_ascii=False))
-odd = [float("nan"), float("inf"), -1, 1e308, 10**30, True, "\ud800", "data:x", "", [], {}, None, 3.0, "auto"]
-ANY_JSON = st.recursive(
-    st.sampled_from(odd) | leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
-)
+_ODD = [float("nan"), float("inf"), -1, 1e308, 10**30, True, "\ud800", "data:x", "", [], {}, None, 3.0, "auto", "x"]
+
+
+def stray(rng: random.Random, depth: int = 0) -> Any:
+    """Any JSON that a stranger may send, what Python's parser takes beyond it included."""
+    kind = rng.randrange(4) if depth < 3 else 0
+    if kind < 2:
+        return rng.choice(_ODD)
+    if kind == 2:
+        return [stray(rng, depth + 1) for _ in range(rng.randrange(3))]
+    return {
+        rng.choice(["type", "text", "content", "a", "error"]): stray(rng, depth + 1) for _ in range(rng.randrange(3))
+    }
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ class Speech:
 _ALL = (Image, Audio, Document)
 SPEAKS: dict[str, Speech] = {
     "openai": Speech(_ALL, finishes=("stop", "length", "tool_calls", "content_filter"), candidates=True,
-                     efforts=("none", "minimal", "low", "medium", "high"), counts=("cached", "cache_write", "reasoning")),
+                     efforts=("none", "minimal", "low", "medium", "high"),
+                     counts=("cached", "cache_write", "reasoning")),
     "anthropic": Speech((Image, Document), True, ("stop", "length", "tool_calls", "content_filter"),
                         result_files=(Image, Document), fails=True, counts=("cached", "cache_write", "reasoning"),
                         always=True),
@@ -128,6 +139,7 @@ def _user(draw: Draw, wire: str, calls: list[ToolCall]) -> Message:
 
 def _said(draw: Draw, wire: str, count: int) -> tuple[list[Part], int]:
     """What a model says, in the wire's normal form; the number of calls so far makes their ids."""
+
     def call(meta: dict[str, Any]) -> ToolCall:
         nonlocal count
         count += 1
@@ -138,23 +150,29 @@ def _said(draw: Draw, wire: str, count: int) -> tuple[list[Part], int]:
         case "anthropic":
             made: list[Part] = []
             for _ in range(draw(st.integers(0, 4))):
-                cited = {"citations": [{"type": "char_location", "cited_text": draw(words)}]}
-                made.append(draw(st.sampled_from([
-                    Reasoning(draw(words), draw(marks)), Reasoning("", draw(marks)),
-                    Reasoning("", draw(marks), {"redacted": True}), Text(draw(words)), Text(draw(words), cited),
-                    call({}), Text("", {"block": {"type": "server_tool_use", "id": "s", "name": "w", "input": {"q": 1}}}),
-                ])))  # fmt: skip
+                kinds: list[Callable[[], Part]] = [
+                    lambda: Reasoning(draw(words), draw(marks)), lambda: Reasoning("", draw(marks)),
+                    lambda: Reasoning("", draw(marks), {"redacted": True}), lambda: Text(draw(words)),
+                    lambda: Text(draw(words), {"citations": [{"cited_text": draw(words)}]}), lambda: call({}),
+                    lambda: Text("", {"block": {"type": "server_tool_use", "id": "s", "name": "w", "input": {"q": 1}}}),
+                ]  # fmt: skip
+                made.append(draw(st.sampled_from(kinds))())
             return made, count
         case "gemini":
             made = []
             for _ in range(draw(st.integers(0, 4))):
-                mark = {"thoughtSignature": draw(marks)}
-                made.append(draw(st.sampled_from([
-                    Reasoning(draw(words)), Reasoning(draw(words), draw(marks)), Text(draw(words)), call(mark), call({}),
-                    Text(draw(words), mark), Text("", mark), Image(draw(data), "image/png"),
-                    Text("", {"part": {"executableCode": {"language": "PYTHON", "code": "1"}}}),
-                ])))  # fmt: skip
-            return [p for i, p in enumerate(made) if not (i and _open(made[i - 1]) and _open(made[i - 1]) == _open(p))], count
+                mark = {"thoughtSignature": "s1"}
+                kinds = [
+                    lambda: Reasoning(draw(words)), lambda: Reasoning(draw(words), draw(marks)),
+                    lambda: Text(draw(words)), lambda m=mark: call(m), lambda: call({}),
+                    lambda m=mark: Text(draw(words), m), lambda m=mark: Text("", m),
+                    lambda: Image(draw(data), "image/png"),
+                    lambda: Text("", {"part": {"executableCode": {"language": "PYTHON", "code": "1"}}}),
+                ]  # fmt: skip
+                made.append(draw(st.sampled_from(kinds))())
+            return [
+                p for i, p in enumerate(made) if not (i and _open(made[i - 1]) and _open(made[i - 1]) == _open(p))
+            ], count
         case "cohere":
             plan: list[Part] = [Reasoning(draw(words), meta={"tool_plan": True})] if draw(st.booleans()) else []
             thoughts = [Reasoning(draw(words)) for _ in range(draw(some))]
