@@ -62,6 +62,11 @@ class Secret:
     def __reduce__(self) -> Any:
         raise TypeError("a key is not to be copied or stored")
 
+    @property
+    def mark(self) -> str:
+        """What tells one key from another within this process."""
+        return self._value or type(self).__name__
+
     def reveal(self) -> str:
         """The key itself."""
         return self._value

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
+from palmette.core.errors import BadAnswer, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
 from palmette.core.model import Answer, Capabilities, Model, asked
@@ -15,6 +15,7 @@ from palmette.models.remote.client import Client, Limits, Secret
 from palmette.models.remote.form import Form, form_of
 from palmette.models.remote.providers import PROVIDERS, Provider
 from palmette.models.remote.wires import WIRES, Wire
+from palmette.models.remote.wires.reading import merged
 
 __all__ = ["RemoteModel", "connect"]
 
@@ -78,7 +79,8 @@ class RemoteModel(Model):
     async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
         if request.output is not None:
             form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
-            bare = replace(request, output=None)
+            asked_for = [Message.of("system", form.question)] if form.question else []
+            bare = replace(request, output=None, messages=(*asked_for, *request.messages))
             if whole or form.rewrites or request.n:
                 for event in unfold(await self._fitting(bare, form, way)):
                     yield event
@@ -177,7 +179,7 @@ class RemoteModel(Model):
 
     def _body(self, request: Request, more: Mapping[str, Any], stream: bool) -> tuple[dict[str, Any], list[str]]:
         body, notes = self.wire.encode(request, stream)
-        return self.provider.spelling(_merged(body, more)), notes
+        return self.provider.spelling(merged(body, more)), notes
 
 
 def connect(
@@ -218,36 +220,22 @@ def connect(
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
     provider = PROVIDERS[name]
-    secret = key or provider.key()
-    if secret is None and not provider.optional:
-        raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
+    header = provider.credential(key)
     asked("", **options)
-    client = _client(provider, (base_url or provider.where()).rstrip("/"), secret, limits or Limits(), proxy, verify)
+    client = _client(provider, (base_url or provider.where()).rstrip("/"), header, limits or Limits(), proxy, verify)
     return RemoteModel(reference, provider, client, model, system, options)
 
 
 def _client(
-    provider: Provider, base: str, secret: str | None, limits: Limits, proxy: str | None, verify: bool | str
-) -> Client:
+    provider: Provider, base: str, header: tuple[str, Secret] | None, limits: Limits, proxy: str | None,
+    verify: bool | str,
+) -> Client:  # fmt: skip
     """One client for each address and key: making one takes far longer than a call."""
-    mark = (provider.name, base, secret, limits, proxy, verify)
+    mark = (provider.name, base, header and (header[0], header[1].mark), limits, proxy, verify)
     if mark not in _clients:
-        header = None
-        if secret is not None:
-            bearer = provider.auth == "bearer"
-            header = ("authorization" if bearer else provider.auth, Secret(f"Bearer {secret}" if bearer else secret))
         headers = {"user-agent": "palmette", **provider.headers}
         _clients[mark] = Client(base, headers, header, limits, proxy=proxy, verify=verify)
     return _clients[mark]
-
-
-def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects within objects, brought together."""
-    made = dict(body)
-    for key, value in more.items():
-        old = made.get(key)
-        made[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return made
 
 
 def _sum(one: Usage, other: Usage | None) -> Usage:
