@@ -32,6 +32,7 @@ from palmette.core.errors import (
     UnknownModel,
     UsageError,
 )
+from palmette.models.local import opened
 from palmette.models.remote.client import Client, Limits, Secret
 from palmette.models.remote.model import RemoteModel, connect
 from palmette.models.remote.providers import PROVIDERS
@@ -348,8 +349,9 @@ def test_names_that_are_none_are_refused(name: str) -> None:
 
 
 def test_models_of_providers_are_not_opened_as_folders() -> None:
+    assert palmette.model("openai:gpt-5", key=KEY).client is connect("openai:gpt-5", key=KEY).client
     with pytest.raises(UnknownModel, match=r"palmette.connect\('openai:gpt-5'\)"):
-        palmette.model("openai:gpt-5")
+        opened("openai:gpt-5")
     with pytest.raises(UnknownModel, match="Did you mean 'openai'"):
         palmette.model("opnai:gpt-5")
 
@@ -367,7 +369,9 @@ def test_options_that_are_none_are_refused() -> None:
 def test_the_command_streams_text_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": '{"n": 1}'}}]})
+    pieces = [{"delta": {"content": '{"n": '}}, {"delta": {"content": "1}"}, "finish_reason": "stop"}]
+    rows = "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces)
+    said = answer(200, rows.encode(), "text/event-stream")
     with served([streamed("openai"), answer(200, ANSWERS["openai"][0]), said, answer(401, ERRORS["openai"])]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -380,7 +384,8 @@ def test_the_command_streams_text_alone(
             '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
         )
         assert main(["run", "openai:m", "Hello", "--json-schema", str(tmp_path / "s.json")]) == 0
-        assert capsys.readouterr().out == '{"n":1}\n'
+        assert capsys.readouterr().out == '{"n": 1}\n'
+        assert server.requests[2][2]["response_format"]["type"] == "json_schema"
         assert main(["run", "openai:m", "Hello"]) == 1
         assert "check the key" in capsys.readouterr().err
     assert main(["run", "openai:m", "Hello", "--strategy", "beam:4"]) == 2

@@ -70,7 +70,7 @@ def read(wire: str, pieces: list[bytes]) -> Any:
     return collector.response
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", ANSWERS)
 def test_a_stream_is_the_answer_it_would_be_at_once(wire: str) -> None:
     whole = WIRES[wire].decode(ANSWERS[wire][0])
     streamed = read(wire, [framed(wire)])
@@ -91,7 +91,7 @@ def test_a_stream_is_the_answer_it_would_be_at_once(wire: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", ANSWERS)
 def test_every_border_between_bytes_is_survived(wire: str, ending: str) -> None:
     data = framed(wire, ending)
     wanted = read(wire, [framed(wire)])
@@ -117,7 +117,7 @@ def test_streams_that_cannot_be_are_refused() -> None:
         list(Lines().feed(b"x" * (17 << 20)))
 
 
-@pytest.mark.parametrize("wire", [wire for wire in WIRES if wire != "ollama-generate"])  # which has no turns
+@pytest.mark.parametrize("wire", [wire for wire in ANSWERS if wire != "ollama-generate"])  # which has no turns
 def test_a_request_says_everything_or_notes_what_it_cannot(wire: str) -> None:
     body, notes = WIRES[wire].encode(ASKED, True)
     text = json.dumps(body)
@@ -165,7 +165,7 @@ ERRORS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", ANSWERS)
 def test_complaints_are_read_wherever_they_stand(wire: str) -> None:
     assert WIRES[wire].complaint(ERRORS[wire]) == "no such thing"
     for odd in (None, [], "text", 7, {}, {"error": None}, {"error": []}):

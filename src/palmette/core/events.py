@@ -31,6 +31,7 @@ class Event:
         whole: the answer all at once, from a model that does not stream.
         thinks: whether the part that begins is reasoning, should it have no text (some providers tell its mark alone).
         media: a picture, sound or file, which comes in one piece.
+        prompt_logprobs: for each token of the prompt, if they were asked for.
     """
 
     text: str = ""
@@ -50,6 +51,7 @@ class Event:
     whole: Response | None = None
     thinks: bool = False
     media: Part | None = None
+    prompt_logprobs: tuple[TokenScore, ...] = ()
 
 
 class _Open:
@@ -79,6 +81,7 @@ class Collector:
         self._parts: list[_Open | Part] = []
         self._calls: dict[int, _Open] = {}
         self._logprobs: list[TokenScore] = []
+        self._prompt_logprobs: list[TokenScore] = []
         self._usage: Usage | None = None
         self._notes = list(notes)
         self._headers: dict[str, str] = {}
@@ -109,6 +112,7 @@ class Collector:
         if event.media is not None:
             self._parts.append(event.media)
         self._logprobs += event.logprobs
+        self._prompt_logprobs += event.prompt_logprobs
         self.finish = event.finish or self.finish
 
     @property
@@ -119,8 +123,8 @@ class Collector:
         others = tuple(replace(c.response, id=self._id, model=self._model) for _, c in sorted(self._others.items()))
         parts = tuple(part.closed() if isinstance(part, _Open) else part for part in self._parts)
         return Response(
-            parts, self.finish or "other", self._usage, self._id, self._model,
-            tuple(self._notes), tuple(self._logprobs), others, self._headers,
+            parts, self.finish or "other", self._usage, self._id, self._model, tuple(self._notes),
+            tuple(self._logprobs), others, self._headers, prompt_logprobs=tuple(self._prompt_logprobs),
         )  # fmt: skip
 
     def _common(self, event: Event) -> None:
@@ -187,7 +191,8 @@ def unfold(response: Response, index: int = 0) -> Iterator[Event]:
                 yield Event(media=part, index=index)
     for i, other in enumerate(response.alternatives, 1):
         yield from unfold(other, i)
-    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index)
+    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index,
+                prompt_logprobs=response.prompt_logprobs)  # fmt: skip
 
 
 def _later(old: Usage | None, new: Usage) -> Usage:

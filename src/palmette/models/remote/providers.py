@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from palmette.core.errors import MissingKey, UsageError
+from palmette.core.errors import MissingKey, UnknownName, UsageError
 from palmette.core.model import Capabilities
 from palmette.models.remote import vertex
 from palmette.models.remote.client import Secret
@@ -25,9 +25,17 @@ def _max_tokens(body: Body) -> Body:
 
 
 def _together(body: Body) -> Body:
-    """Together takes the number of log-probabilities itself."""
-    if body.pop("logprobs", None):
-        body["logprobs"] = body.pop("top_logprobs", 1)
+    """Together takes the number of log-probabilities itself; 0 would be none."""
+    if body.get("logprobs") is not None or body.get("echo"):
+        asked = body.pop("top_logprobs", None) or body.get("logprobs")
+        body["logprobs"] = max(1, int(asked or 1))
+    return _max_tokens(body)
+
+
+def _vllm(body: Body) -> Body:
+    """vLLM's chat takes the number of the prompt's log-probabilities under a name of their own."""
+    if "messages" in body and body.pop("echo", None):
+        body["prompt_logprobs"] = int(body.get("top_logprobs") or 0)
     return _max_tokens(body)
 
 
@@ -69,11 +77,15 @@ class Provider:
         schemas: the name of its structured mode, if it is not its wire's.
         lacks: fields of a Request that it has no words for, beside those of its wire.
         can: what can be asked of its models, if it is not what its wire says; see Capabilities.
+        apis: the other APIs that it offers, by the names of `APIS`.
+        whole: sets of a Request's fields that it takes together only if the answer need not be streamed.
+        packs: whether it sends vectors as base64, which is a quarter of their digits.
+        counts: how it counts tokens, if not as its wire does; see wires/counting.py.
         login: finds the header and its secret where that is more than a variable.
     """
 
     name: str
-    wire: Literal["openai", "anthropic", "gemini", "cohere", "ollama"]
+    wire: str
     base: str | Callable[[], str]
     keys: tuple[str, ...]
     optional: bool = False
@@ -84,6 +96,10 @@ class Provider:
     schemas: str = ""
     lacks: frozenset[str] = frozenset()
     can: Mapping[str, Any] = field(default_factory=dict)
+    apis: tuple[str, ...] = ()
+    whole: tuple[frozenset[str], ...] = ()
+    packs: bool = False
+    counts: str = ""
     login: Callable[[str | None], tuple[str, Secret]] | None = None
 
     @property
@@ -91,16 +107,43 @@ class Provider:
         """What can be asked of its models."""
         return replace(_CAN[self.wire], **self.can)
 
+    def speaking(self, api: str) -> Provider:
+        """The same host through another of its APIs.
+
+        Raises:
+            UnknownName: for one that it does not offer.
+
+        >>> PROVIDERS["ollama"].speaking("chat").base
+        'http://127.0.0.1:11434/v1'
+        """
+        own = next((name for name, wire in APIS.items() if wire == self.wire), self.wire)
+        if api not in (own, *self.apis):
+            raise UnknownName(f"API of {self.name}", api, (own, *self.apis))
+        wire = APIS[api]
+        spelling = self.spelling if wire in ("openai", "openai-completions") else _same
+        base = based(self.base, wire) if isinstance(self.base, str) else self.base
+        return replace(self, wire=wire, base=base, spelling=spelling,
+                       schemas=self.schemas if wire == "openai" else "")  # fmt: skip
+
     def where(self) -> str:
         """The base URL, the environment's before the table's."""
         found = os.environ.get(self.base_variable, "") if self.base_variable else ""
         if found and "://" not in found:
             found = f"http://{found}"
-        return (found or (self.base if isinstance(self.base, str) else self.base())).rstrip("/")
+        if self.name == "openai" and found:  # its own library takes the variable as it is
+            return found.rstrip("/")
+        if found:
+            return based(found, self.wire)
+        return self.base if isinstance(self.base, str) else self.base()
+
+    def key_name(self) -> str | None:
+        """The variable of the environment that holds the key."""
+        return next((name for name in self.keys if os.environ.get(name)), None)
 
     def key(self) -> str | None:
         """The key that the environment holds."""
-        return next((os.environ[name] for name in self.keys if os.environ.get(name)), None)
+        name = self.key_name()
+        return None if name is None else os.environ[name]
 
     def credential(self, key: str | None) -> tuple[str, Secret] | None:
         """The header that carries a key, the environment's unless one is given; None for a server that needs none.
@@ -120,13 +163,36 @@ class Provider:
         return self.auth, Secret(secret)
 
 
+APIS = {
+    "chat": "openai", "responses": "openai-responses", "completions": "openai-completions", "messages": "anthropic",
+    "native": "ollama", "generate": "ollama-generate",
+}  # fmt: skip
+_UNVERSIONED = ("anthropic", "cohere", "ollama", "ollama-generate")  # their paths hold the version, or have none
+
+
+def based(url: str, wire: str) -> str:
+    """A host's URL as a wire wants it: OpenAI's with /v1, of which other wires' paths are no part.
+
+    >>> based("http://127.0.0.1:8080/v1/", "anthropic")
+    'http://127.0.0.1:8080'
+    """
+    url = url.rstrip("/")
+    if wire in _UNVERSIONED:
+        return url.removesuffix("/v1")
+    local = wire.startswith("openai") and url.count("/") == 2  # scheme and host alone
+    return f"{url}/v1" if local else url
+
+
 _ALL = Capabilities(tools=True, images=True, documents=True, reasoning=True, json_schema=True, choices=True, regex=True)
 _CAN: dict[str, Capabilities] = {
     "openai": replace(_ALL, audio=True, top_logprobs=20, seed=True, n=True, embeddings=True),
+    "openai-responses": replace(_ALL, audio=True, top_logprobs=20, embeddings=True, count_tokens=True),
+    "openai-completions": Capabilities(top_logprobs=5, seed=True, n=True, embeddings=True),
     "anthropic": replace(_ALL, count_tokens=True),
     "gemini": replace(_ALL, audio=True, top_logprobs=20, seed=True, n=True, embeddings=True, count_tokens=True),
     "cohere": replace(_ALL, documents=False, top_logprobs=0, seed=True, embeddings=True),
     "ollama": replace(_ALL, documents=False, top_logprobs=20, seed=True, embeddings=True),
+    "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
 }
 _NO_SORTING = frozenset({"top_k", "min_p"})
 _SCORES = frozenset({"top_logprobs"})
@@ -136,23 +202,26 @@ _BIAS = frozenset({"logit_bias"})
 
 
 def _host(
-    name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), *,
-    spelling: Callable[[Body], Body] = _max_tokens, schemas: str = "",
-) -> Provider:  # fmt: skip
+    name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = (), **more: Any
+) -> Provider:
     """A host that speaks OpenAI's wire; what it lacks, its models cannot do."""
-    without = {"top_logprobs": None} if "top_logprobs" in lacks else {}
-    can = without | {field: False for field in ("tools", "n", "seed") if field in lacks}
-    return Provider(name, "openai", base, (key,), spelling=spelling, schemas=schemas, lacks=lacks, can=can)
+    can = {"top_logprobs": None} if "top_logprobs" in lacks else {}
+    can |= {feature: False for feature in ("tools", "n", "seed") if feature in lacks} | more.pop("can", {})
+    more = {"spelling": _max_tokens, **more}
+    return Provider(name, "openai", base, (key,), lacks=lacks, can=can, apis=apis, **more)
 
 
-def _server(name: str, port: int, key: str, schemas: str = "") -> Provider:
-    """A server on this machine that speaks OpenAI's wire."""
-    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, spelling=_max_tokens, schemas=schemas)
+def _server(name: str, port: int, key: str, **more: Any) -> Provider:
+    """A server on this machine that speaks OpenAI's wires and Anthropic's."""
+    apis = ("responses", "completions", "messages")
+    more = {"spelling": _max_tokens, **more}
+    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, apis=apis, **more)
 
 
 _TABLE = [
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
-             lacks=_NO_SORTING),
+             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True, counts="openai-responses",
+             can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
@@ -162,9 +231,10 @@ _TABLE = [
              base_variable="CO_API_URL"),
     Provider("azure", "openai", _azure, ("AZURE_OPENAI_API_KEY",), auth="api-key", lacks=_NO_SORTING),
     # Hosts of many models. What a host lacks is what its own reference leaves out; a model may lack more.
-    _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN"),
-    _host("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", spelling=_together),
+    _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", apis=("responses", "completions")),
+    _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN", apis=("responses",)),
+    _host("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", apis=("completions",), spelling=_together,
+          can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
     _host("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     _host("deepinfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
     _host("novita", "https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
@@ -172,7 +242,8 @@ _TABLE = [
     _host("nebius", "https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
     _host("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", _NO_SORTING),
     _host("github", "https://models.github.ai/inference", "GITHUB_TOKEN", _NO_SORTING),
-    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"n"}),
+    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"n"},
+          ("responses",)),
     _host("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY",
           _NO_SORTING | _PENALTIES | _BIAS | {"n"}, spelling=_same),
     _host("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY",
@@ -181,24 +252,27 @@ _TABLE = [
     _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _NO_SORTING | _SCORES | _BIAS, spelling=_mistral),
     _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY",
           _NO_SORTING | _BIAS | {"n", "seed", "parallel_tools"}, schemas="json-object"),
-    _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING),
+    _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING, ("responses",)),
     _host("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY",
           _CALLS | _SCORES | _BIAS | {"n", "seed", "min_p"}),
     _host("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"seed"}),
     # Servers on this machine.
-    Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST"),
+    Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
+             apis=("generate", "chat", "responses", "completions", "messages")),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
-    _server("llamacpp", 8080, "LLAMA_API_KEY"),
-    _server("vllm", 8000, "VLLM_API_KEY"),
+    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True},
+            whole=(frozenset({"tools", "top_logprobs"}),)),
+    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", can={"prompt_logprobs": True, "count_tokens": True},
+            spelling=_vllm),
 ]  # fmt: skip
 PROVIDERS = {provider.name: provider for provider in _TABLE}
 
 
 def is_remote(reference: str) -> bool:
-    """Whether a reference names a provider's model.
+    """Whether a reference names a provider's model, or a Space.
 
-    >>> is_remote("openai:gpt-5"), is_remote("zoo:seedling")
-    (True, False)
+    >>> is_remote("openai:gpt-5"), is_remote("space:owner/name"), is_remote("zoo:seedling")
+    (True, True, False)
     """
     name, colon, rest = reference.partition(":")
-    return bool(colon and rest) and name in PROVIDERS and " " not in rest
+    return bool(colon and rest) and (name in PROVIDERS or name == "space") and " " not in rest

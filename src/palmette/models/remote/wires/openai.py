@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from palmette.core.errors import BadAnswer, RequestRefused
+from palmette.core.errors import BadAnswer
 from palmette.core.events import Event
 from palmette.core.message import (
     Request,
@@ -20,10 +21,11 @@ from palmette.models.remote.wires.openai_answer import (
     complaint,
     counted,
     ended,
+    failure,
     said_answer,
-    scored,
     usage_of,
 )
+from palmette.models.remote.wires.openai_fields import bias_of, said_bias, wants_usage
 from palmette.models.remote.wires.openai_request import (
     chosen_tool,
     conversation,
@@ -33,6 +35,7 @@ from palmette.models.remote.wires.openai_request import (
     said_turn,
     tools_of,
 )
+from palmette.models.remote.wires.openai_scores import prompt_scores, said_prompt, scored
 from palmette.models.remote.wires.reading import (
     asked_list,
     asked_table,
@@ -45,7 +48,6 @@ from palmette.models.remote.wires.reading import (
     merged,
     number,
     real,
-    shown,
     table,
     text,
     texts,
@@ -59,7 +61,7 @@ _PLAIN = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_
 _KNOWN = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "seed", "stop", "n",
     "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
-    "logit_bias", *_PLAIN,
+    "logit_bias", "echo", *_PLAIN,
 })  # fmt: skip
 
 
@@ -85,7 +87,7 @@ class OpenAI:
             "max_completion_tokens": request.max_tokens, "seed": request.seed, "stop": list(request.stop),
             "n": request.n, "tools": functions(request.tools), "tool_choice": said_choice(request.tool_choice),
             "parallel_tool_calls": request.parallel_tools, "reasoning_effort": request.effort,
-            "logit_bias": {str(k): v for k, v in request.logit_bias.items()} or None,
+            "logit_bias": said_bias(request.logit_bias), "echo": request.prompt_logprobs,
         })  # fmt: skip
         if request.output is not None:
             body["response_format"] = said_form(request.output)
@@ -105,7 +107,8 @@ class OpenAI:
         first, *others = [answer_of(choice) for choice in sorted(choices, key=lambda c: number(c.get("index")))]
         common: dict[str, Any] = {"id": text(body.get("id")), "model": text(body.get("model"))}
         return Response(**first, **common, usage=usage_of(body.get("usage")),
-                        alternatives=tuple(Response(**other, **common) for other in others))  # fmt: skip
+                        alternatives=tuple(Response(**other, **common) for other in others),
+                        prompt_logprobs=prompt_scores(body))  # fmt: skip
 
     def reader(self) -> Reader:
         """See Wire."""
@@ -124,14 +127,7 @@ class OpenAI:
         report = None if flag in (None, False) else whole(body.get("top_logprobs"), "top_logprobs") or 0
         if isinstance(flag, int) and not isinstance(flag, bool):  # Together's spelling: the number itself
             report = flag
-        bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
-        wrong = next((key for key in bias if not (key.isdecimal() and len(key) < 10)), None)
-        if wrong is not None:
-            raise RequestRefused(f"logit_bias: its keys are token ids, not {shown(wrong)}")
         stream, effort = bool(yes_no(body.get("stream"), "stream")), body.get("reasoning_effort")
-        extra = left_over(body, _KNOWN)
-        if stream and not inner(body.get("stream_options")).get("include_usage"):
-            extra["stream_options"] = {"include_usage": False}  # as the writer has to know
         request = Request(
             conversation(asked_list(body.get("messages"), "messages")), asked_text(body.get("model"), "model"),
             max_tokens=whole(limit, "max_completion_tokens"), seed=whole(body.get("seed"), "seed"),
@@ -140,7 +136,8 @@ class OpenAI:
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
             output=output_of(body.get("response_format")),
             effort=None if effort is None else asked_text(effort, "reasoning_effort"),
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=extra,
+            logit_bias=bias_of(body), extra=left_over(body, _KNOWN) | wants_usage(body, stream),
+            prompt_logprobs=yes_no(body.get("echo"), "echo"),
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
         return request, stream
@@ -151,6 +148,7 @@ class OpenAI:
             "id": response.id, "object": "chat.completion", "created": int(time.time()), "model": response.model,
             "choices": [said_answer(one, i) for i, one in enumerate((response, *response.alternatives))],
             **given({"usage": counted(response.usage)}),
+            **({"prompt": said_prompt(response.prompt_logprobs)} if response.prompt_logprobs else {}),
         }  # fmt: skip
 
     def writer(self, request: Request) -> _Writer:
@@ -160,17 +158,19 @@ class OpenAI:
 
     def encode_error(self, status: int, said: str) -> dict[str, Any]:
         """See Wire."""
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error",
-                 429: "rate_limit_error"}  # fmt: skip
-        kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-        return {"error": {"message": said, "type": kind, "param": None, "code": None}}
+        return failure(status, said)
 
 
 class _Writer:
     """chat.completion.chunk objects."""
 
     def __init__(self, model: str, counts: bool) -> None:
-        self._common = {"id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+        self._common: dict[str, Any] = {
+            "id": "",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
         self._counts = counts
         self._usage: Usage | None = None
         self._begun: set[int] = set()
@@ -184,6 +184,9 @@ class _Writer:
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage
+        if event.prompt_logprobs:
+            told = {**self._common, "choices": [], "prompt": said_prompt(event.prompt_logprobs)}
+            return [("", told), *self._step(replace(event, prompt_logprobs=()))]
         delta = self._delta(event)
         if not delta and event.finish is None and not event.logprobs:
             return []

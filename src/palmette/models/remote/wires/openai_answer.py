@@ -14,17 +14,15 @@ from palmette.core.message import (
     Reasoning,
     Response,
     Text,
-    TokenScore,
     ToolCall,
     Usage,
 )
 from palmette.models.remote.wires.openai_request import said_turn
+from palmette.models.remote.wires.openai_scores import prompt_scores, scored, scores
 from palmette.models.remote.wires.reading import (
     inner,
     items,
     number,
-    said_logprob,
-    scores_of,
     shown,
     spelled,
     table,
@@ -38,15 +36,14 @@ __all__ = [
     "complaint",
     "counted",
     "ended",
+    "failure",
     "said_answer",
-    "scored",
-    "scores",
     "usage_of",
 ]
 
 FINISH: dict[str, Finish] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
-    "content_filter": "content_filter",
+    "content_filter": "content_filter", "eos": "stop",
 }  # fmt: skip
 
 
@@ -112,7 +109,7 @@ class ChunkReader:
         }  # fmt: skip
         choices = items(body.get("choices"))
         if not choices:
-            return [Event(**common)]
+            return [Event(**common, prompt_logprobs=prompt_scores(body))]
         made = [event for choice in choices for event in self._choice(choice)]
         made[-1] = replace(made[-1], **common)
         return made
@@ -169,18 +166,6 @@ def ended(finish: Finish | None) -> str | None:
     return {"other": "stop"}.get(finish, finish) if finish else None
 
 
-def scores(choice: Any) -> tuple[TokenScore, ...]:
-    """The log-probabilities of a choice."""
-    return scores_of(inner(choice.get("logprobs")).get("content"))
-
-
-def scored(score: TokenScore) -> dict[str, Any]:
-    """A token with its log-probabilities."""
-    top = [{"token": t, "logprob": said_logprob(p), "bytes": list(t.encode())} for t, p in score.top]
-    data = list(score.text.encode())
-    return {"token": score.text, "logprob": said_logprob(score.logprob), "bytes": data, "top_logprobs": top}
-
-
 def usage_of(found: Any) -> Usage | None:
     """Counted tokens."""
     if not isinstance(found, dict):
@@ -216,3 +201,10 @@ def complaint(body: Any) -> str:
     if isinstance(detail, list):  # FastAPI: which field, and why
         detail = "; ".join(f"{row.get('loc')}: {text(row.get('msg'))}" for row in items(detail))
     return text(error) or text(body.get("message")) or text(detail)
+
+
+def failure(status: int, said: str) -> dict[str, Any]:
+    """An error's body."""
+    kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": said, "type": kind, "param": None, "code": None}}

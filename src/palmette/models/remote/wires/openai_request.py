@@ -259,8 +259,13 @@ def output_of(found: Any) -> Output | None:
     kind = asked_table(found, "response_format").get("type")
     if kind in (None, "text"):
         return None
-    if kind == "json_object":
-        return ANY_OBJECT
+    if kind in ("json_object", "json"):  # Hugging Face's client and some hosts put the schema beside it
+        schema = next((found[name] for name in ("schema", "value") if found.get(name) is not None), None)
+        if schema is None:
+            return ANY_OBJECT
+        return Output("json", asked_table(schema, "response_format.schema"))
+    if kind == "regex":
+        return Output("regex", asked_text(found.get("pattern", found.get("value")), "response_format.pattern"))
     if kind == "json_schema":
         row = asked_table(found.get("json_schema"), "response_format.json_schema")
         strict = yes_no(row.get("strict"), "response_format.json_schema.strict")
@@ -268,4 +273,5 @@ def output_of(found: Any) -> Output | None:
         if not isinstance(schema, bool):
             asked_table(schema, "response_format.json_schema.schema")
         return Output("json", schema, text(row.get("name")) or "answer", bool(strict))
-    raise RequestRefused(f"response_format.type must be text, json_object or json_schema, not {shown(kind)}")
+    known = "text, json_object, json_schema or regex"
+    raise RequestRefused(f"response_format.type must be {known}, not {shown(kind)}")
