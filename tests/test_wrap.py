@@ -54,6 +54,7 @@ from palmette.core.model import Model
 from palmette.core.waiting import finished
 from palmette.models.keep.values import canonical, from_json, to_json
 from palmette.models.remote.client import Limits
+from palmette.models.wrap.identity import identity
 from palmette.models.wrap.rate_limit import Bucket, Room, headroom
 
 Wrap = Callable[[Model, Path], Model]
@@ -153,6 +154,18 @@ def test_a_wrapper_is_the_model_within_in_what_it_does_not_change(name: str, tmp
         with pytest.raises(Unsupported, match="embeddings"):
             model.embed("a")
     assert "Scripted" in repr(model)
+
+
+def test_the_type_of_a_models_answers_is_that_of_its_wrapper() -> None:
+    toy = palmette.model("zoo:seedling", output=range(1, 7))
+    model = palmette.retry(palmette.rate_limit(toy))
+    assert model("The die shows").value in range(1, 7)
+    assert asyncio.run(model.acall("The die shows")).value in range(1, 7)
+    assert palmette.fallback(model, toy)("The die shows").value in range(1, 7)
+    body = {"choices": [{"finish_reason": "stop", "message": {"content": "4"}}]}
+    with served([answer(200, body)]) as server:
+        remote = palmette.connect("openai:m", key="k", base_url=server.url, output=int)
+        assert palmette.retry(remote)("How many?").value == 4
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -268,6 +281,31 @@ def test_the_cache_keeps_apart_what_differs(tmp_path: Path) -> None:
     assert len(set(first)) == len(options) and [model("Hi", **one).text for one in options] == first
     assert palmette.cache(palmette.scripted("other", id="other"), tmp_path / "c.sqlite")("Hi").text == "other"
     assert model("Hi", temperature=0.0).text == first[1]
+
+
+def test_models_of_one_name_with_other_defaults_have_answers_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    toys = [
+        palmette.model("zoo:seedling", max_tokens=4), palmette.model("zoo:seedling", max_tokens=6),
+        palmette.model("zoo:seedling", max_tokens=4, strategy=palmette.greedy()),
+        palmette.model("zoo:seedling", max_tokens=4, views=[palmette.temperature(3.0)]),
+        palmette.model("zoo:seedling", max_tokens=4, seed=9),
+    ]  # fmt: skip
+    cached = [palmette.cache(toy, path) for toy in toys]
+    first = [one.respond("Hello there").text for one in cached]
+    assert first == [toy.respond("Hello there").text for toy in toys] and [one.misses for one in cached] == [1] * 5
+    assert [one.respond("Hello there").text for one in cached] == first and [one.hits for one in cached] == [1] * 5
+    drawn = palmette.cache(toys[0], path).respond("Hello there", n=3)
+    assert [drawn, *drawn.alternatives][2].text == palmette.cache(toys[0], path).at(2).respond("Hello there").text
+    options: list[dict[str, Any]] = [
+        {}, {"temperature": 0}, {"system": "Be brief."}, {"base_url": "http://127.0.0.1:1"}, {"output": int},
+    ]  # fmt: skip
+    assert len({json.dumps(identity(palmette.connect("openai:m", key="k", **more))) for more in options}) == 5
+    engine = palmette.open_engine("zoo:seedling")
+    for odd in (palmette.model(engine), palmette.model("zoo:seedling", views=[palmette.regex("a+")])):
+        with pytest.raises(UsageError, match="give the cache a name="):
+            palmette.cache(odd, path)
+        assert palmette.cache(palmette.retry(odd), path, name="mine").id == odd.id
 
 
 def test_the_cache_is_one_for_threads_and_processes_and_keeps_no_half_answers(tmp_path: Path) -> None:
