@@ -162,7 +162,7 @@ def test_the_type_of_a_models_answers_is_that_of_its_wrapper() -> None:
     assert model("The die shows").value in range(1, 7)
     assert asyncio.run(model.acall("The die shows")).value in range(1, 7)
     assert palmette.fallback(model, toy)("The die shows").value in range(1, 7)
-    body = {"choices": [{"finish_reason": "stop", "message": {"content": "4"}}]}
+    body = {"choices": [{"finish_reason": "stop", "message": {"content": '{"value": 4}'}}]}
     with served([answer(200, body)]) as server:
         remote = palmette.connect("openai:m", key="k", base_url=server.url, output=int)
         assert palmette.retry(remote)("How many?").value == 4
