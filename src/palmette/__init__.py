@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
     from palmette.models.remote.model import RemoteModel, connect
+    from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.models.wrap.budget import budget
@@ -151,6 +152,7 @@ _HOMES = {
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
     "palmette.models.remote.model": "RemoteModel connect",
+    "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.models.wrap.budget": "budget",
@@ -222,6 +224,7 @@ __all__ = [
     "Rng",
     "Scores",
     "Scripted",
+    "SpaceModel",
     "Step",
     "Text",
     "Tool",
@@ -317,6 +320,7 @@ __all__ = [
     "slerp",
     "smc",
     "smoothing",
+    "space",
     "speculative",
     "stochastic_beam",
     "task_arithmetic",

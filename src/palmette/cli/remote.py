@@ -28,7 +28,7 @@ def run_remote(
     model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool, log: bool
 ) -> int:
     """Ask and stream the text to standard output; notes on what could not be said go to standard error."""
-    from palmette.models.remote.model import connect
+    from palmette.models.opening import model as opened
 
     local = {"--regex": generation.regex, "--choices": generation.choices, "--grammar": generation.grammar,
              "--heal": generation.heal, "--dialect": generation.dialect}  # fmt: skip
@@ -43,7 +43,7 @@ def run_remote(
         "max_tokens": generation.max_tokens, "seed": generation.seed or None, "stop": generation.stop,
         **_settings(generation.settings), **({} if schema is None else {"output": schema}),
     }  # fmt: skip
-    talker = with_log(connect(model), log)
+    talker = with_log(opened(model), log)
     question = turns(prompt, generation.system, generation.files)
     if as_json:
         answer = talker(question, **given)

@@ -15,6 +15,7 @@ PalmetteError                     exit code 1
 │       │   └── Unsatisfiable     a schema that no document satisfies
 │       └── BudgetTooSmall        no complete answer fits into max_tokens; says how many tokens one needs
 ├── MissingExtra                  an optional dependency is not installed
+├── Busy                          too many requests wait already; says when to come back
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
 ├── OverBudget                    a call could cost more than is left; it was not made
@@ -49,6 +50,7 @@ __all__ = [
     "BadAnswer",
     "BadParameter",
     "BudgetTooSmall",
+    "Busy",
     "ConfigMismatch",
     "ConstraintError",
     "CorruptCheckpoint",
@@ -181,6 +183,14 @@ class MissingExtra(PalmetteError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'palmette[{extra}]'")
+
+
+class Busy(PalmetteError):
+    """Too many requests wait already; `retry_after` seconds later there may be room."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class Unsupported(PalmetteError):
