@@ -22,6 +22,7 @@ def logged_run(flag: bool, model: str, prompt: str, generation: Generation, deco
     if not wanted(flag):
         yield
         return
+    log = Logs()  # what is wrong with it is said before anything runs
     begun, start = time.time(), time.monotonic()
     error: BaseException | None = None
     left = False
@@ -42,7 +43,7 @@ def logged_run(flag: bool, model: str, prompt: str, generation: Generation, deco
         finish = _ENDED[decoding.answers[0].finish] if decoding.answers else "other"
         text = decoding.text
         response = Response((Text(text),) if text else (), finish, usage, model=model)
-        Logs().add(
+        log.add(
             call_of(
                 model,
                 request,

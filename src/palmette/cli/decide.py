@@ -100,13 +100,16 @@ def _question(text: str) -> tuple[str, Any]:
     if not name or not kind:
         raise UsageError(f"--ask {text!r}: write NAME:bool, NAME:one|another or NAME:0..10")
     if kind == "bool":
-        return name, question(bool, words)
+        return name, question(bool, words, name=name)
     if dots:
         try:
-            return name, question(range(int(low), int(high) + 1), words)
+            levels = range(int(low), int(high) + 1)
         except ValueError:
             raise UsageError(f"--ask {text!r}: levels are whole numbers, as 0..10") from None
+        if len(levels) < 2:
+            raise UsageError(f"--ask {text!r}: the lowest level stands first, as 0..10")
+        return name, question(levels, words, name=name)
     options = [part.strip() for part in kind.split("|")]
     if len(options) < 2:
         raise UsageError(f"--ask {text!r}: {kind!r} is no kind; write NAME:bool, NAME:one|another or NAME:0..10")
-    return name, question(options, words)
+    return name, question(options, words, name=name)
