@@ -99,8 +99,8 @@ class Settings:
             raise UsageError("nothing to serve: name a model, or a --config file with [models.NAME] tables")
         if not is_loopback(self.host) and not self.keys:
             raise UsageError(
-                f"--host {self.host} can be reached from other machines, and no key protects it; set PALMETTE_API_KEY, or "
-                "keys in the configuration"
+                f"--host {self.host} can be reached from other machines, and no key protects it; "
+                "set PALMETTE_API_KEY, or keys in the configuration"
             )
         return self
 
@@ -141,10 +141,9 @@ def read_settings(path: Path) -> Settings:
     server = _table(document.get("server", {}), "[server]")
     models = _table(document.get("models", {}), "[models]")
     keys = [_text(key, "[server] keys") for key in server.pop("keys", [])]
-    made = _made(Settings, server, "[server]", models=tuple(_model(name, row) for name, row in models.items()))
-    return replace(
-        made, keys=tuple(key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys)
-    )
+    made: Settings = _made(Settings, server, "[server]", models=tuple(_model(n, row) for n, row in models.items()))
+    kept = (key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys)
+    return replace(made, keys=tuple(kept))
 
 
 def _model(name: str, row: Any) -> ModelSettings:

@@ -76,7 +76,9 @@ def _said_words(words: Sequence[Part | Media], calls: bool) -> dict[str, Any]:
         rest = [p for p in words if not (isinstance(p, Text) and p.meta.get("refusal"))]
         return {**_said_words(rest, True), "refusal": "".join(refused)}
     if any(isinstance(part, Media) for part in words):
-        return {"content": [{"type": "text", "text": p.text} if isinstance(p, Text) else _file(p) for p in words]}
+        return {
+            "content": [_file(p) if isinstance(p, Media) else {"type": "text", "text": text_of((p,))} for p in words]
+        }
     return {"content": "".join(p.text for p in words if isinstance(p, Text)) if words or not calls else None}
 
 
