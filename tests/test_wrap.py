@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import stat
 import threading
 import time
@@ -23,6 +24,7 @@ import palmette
 from palmette.core.errors import (
     BadParameter,
     EmptySupport,
+    ModelNotFound,
     NoConnection,
     NotRecorded,
     Offline,
@@ -88,6 +90,14 @@ def said(response: Response) -> Response:
 
 async def gathered(model: Model, prompt: str) -> Response:
     return fold([event async for event in model.aevents(prompt)])
+
+
+def test_every_wrapper_is_in_the_table_and_in_the_readme() -> None:
+    homes = {home: names for home, names in palmette._HOMES.items() if home.startswith("palmette.models.wrap.")}
+    public = {name for names in homes.values() for name in names.split()} - {"Scripted"}
+    assert public - {"scripted", "replay"} == set(WRAPPERS)
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert not [name for name in public if not re.search(rf"palmette\.{name}\b", readme)]
 
 
 # -- any stack of them ------------------------------------------------------------------------------------------------
@@ -553,6 +563,15 @@ def test_offline_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
                 ask()
         assert palmette.fallback(remote, palmette.scripted("here"))("Hi").text == "here"
         assert not server.requests
+
+
+def test_offline_the_hub_is_not_asked_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("PALMETTE_OFFLINE", "1")
+    begun = time.monotonic()
+    with pytest.raises(ModelNotFound, match="not in the local cache"):
+        palmette.open_engine("hf:nobody/has-this")
+    assert time.monotonic() - begun < 5
 
 
 # -- traces -----------------------------------------------------------------------------------------------------------
