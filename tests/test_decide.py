@@ -267,7 +267,22 @@ def test_a_model_that_says_something_else_is_not_read_as_an_option() -> None:
     with served([chat_answer("Well", [("Well", 0.9), ("yes", 0.05)])]) as server:
         model = palmette.connect("openai:m", key="k", base_url=server.url)
         with pytest.raises(Unsupported, match=r"they have 5.0% of its probability, and it would say 'Well'"):
-            palmette.decide(model, "x", {"spam": bool})
+            palmette.decide(model, "x", {"spam": bool}, how="logprobs")
+
+
+def test_a_model_that_refuses_log_probabilities_is_counted_and_a_note_says_why() -> None:
+    refusal = answer(400, {"error": {"message": "logprobs are not supported with reasoning models"}})
+    choices = [{"index": i, "finish_reason": "stop", "message": {"content": f'{{"value": "{said}"}}'}}
+               for i, said in enumerate(["yes", "yes", "no", "yes"])]  # fmt: skip
+    with served([refusal, answer(200, {"choices": choices})]) as server:
+        model = palmette.connect("openai:m", key="k", base_url=server.url)
+        found = palmette.decide(model, "x", {"spam": bool}, samples=4)
+        assert server.requests[1][2]["n"] == 4 and "logprobs" not in server.requests[1][2]
+    assert (
+        found["spam"].how == "samples"
+        and found["spam"].probability == 0.75
+        and "logprobs are not supported" in found.notes[0]
+    )
 
 
 def test_answers_are_counted_where_nothing_else_is_known() -> None:

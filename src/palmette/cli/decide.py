@@ -63,6 +63,7 @@ def command(model: str, state: str, asked: tuple[str, ...], how: Any, samples: i
     spent = None if found.usage is None else cost(found.usage, model)
     if as_json:
         report: dict[str, Any] = {"model": model, "answers": {name: one.as_json() for name, one in found.items()}}
+        report |= {"notes": list(found.notes)} if found.notes else {}
         if found.usage is not None and spent is not None:
             report["usage"] = {"input": found.usage.input, "output": found.usage.output}
             report["cost"] = {"dollars": spent.dollars, "source": spent.source}
@@ -79,6 +80,8 @@ def command(model: str, state: str, asked: tuple[str, ...], how: Any, samples: i
             click.echo(f"  {label:<{longest}} {share:6.1%} {'█' * round(share * BAR)}{between}")
         for note in answer.notes:
             click.echo(f"palmette: {name}: {note}", err=True)
+    for note in found.notes:
+        click.echo(f"palmette: {note}", err=True)
     return 0
 
 
