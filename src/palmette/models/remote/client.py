@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-import os
 import random
 import re
 import ssl
@@ -33,6 +32,7 @@ from palmette.core.errors import (
     RequestRefused,
     TimedOut,
 )
+from palmette.core.offline import offline
 from palmette.core.waiting import Way
 from palmette.models.remote.stream import Lines, ServerEvents
 
@@ -219,7 +219,7 @@ class Client:
             await _closed(answer, way)
 
     async def _send(self, path: str, body: Body, way: Way, end: float) -> httpx2.Response:
-        if os.environ.get("PALMETTE_OFFLINE", "0") not in ("", "0"):
+        if offline():
             raise Offline(f"PALMETTE_OFFLINE is set: nothing was sent to {self.base}; unset it to ask")
         headers = dict(self._headers)
         if self._key is not None:

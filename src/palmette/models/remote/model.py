@@ -162,8 +162,13 @@ class RemoteModel(Model):
             used = _sum(used, response.usage)
             fitting, complaint = form.fit(response)
             if fitting is not None:
-                again = (f"asked {attempt} times until the answer had its form",) if attempt > 1 else ()
-                return replace(fitting, usage=used, notes=(*fitting.notes, *again))
+                notes = [f"asked {attempt} times until the answer had its form"] if attempt > 1 else []
+                others = tuple(fit for fit, _ in map(form.fit, fitting.alternatives) if fit is not None)
+                if len(others) < len(fitting.alternatives):
+                    notes.append(
+                        f"{len(fitting.alternatives) - len(others)} further answers had not the form; left out"
+                    )
+                return replace(fitting, usage=used, notes=(*fitting.notes, *notes), alternatives=others)
             turns = (*turns, response.message, Message.of("user", f"{complaint}. Answer again, with the correction."))
         raise form.failure(self.id, TRIES, response.text, complaint)
 
