@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,9 +64,16 @@ class RemoteModel(Model):
 
     def __call__(self, prompt: Any, **options: Any) -> Answer:
         """Ask, and wait for the whole answer; see Model."""
-        if "output" in self.options and "output" not in options:
-            options["output"] = self.options["output"]
-        return super().__call__(prompt, **options)  # type: ignore[no-any-return]
+        return super().__call__(prompt, **self._typed(options))  # type: ignore[no-any-return]
+
+    async def acall(self, prompt: Any, **options: Any) -> Answer:
+        """Ask in an event loop."""
+        return await super().acall(prompt, **self._typed(options))
+
+    def _typed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options with the type that this model was told its answers have."""
+        own = {"output": self.options["output"]} if "output" in self.options else {}
+        return {**own, **options}
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
@@ -110,7 +118,7 @@ class RemoteModel(Model):
         body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
         return codec.decode(body)
 
-    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
+    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncGenerator[Event]:
         if not whole and self._unstreamed(request):
             yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
             async for event in self._answered(request, way, True):
@@ -124,13 +132,15 @@ class RemoteModel(Model):
                 for event in unfold(await self._fitting(bare, form, way)):
                     yield event
             else:
-                async for event in self._checked(bare, form, way):
-                    yield event
+                async with aclosing(self._checked(bare, form, way)) as events:
+                    async for event in events:
+                        yield event
         elif whole:
             yield Event(whole=await self._whole(request, {}, way))
         else:
-            async for event in self._streamed(request, {}, way):
-                yield event
+            async with aclosing(self._streamed(request, {}, way)) as events:
+                async for event in events:
+                    yield event
 
     async def _whole(self, request: Request, more: Mapping[str, Any], way: Way) -> Response:
         body, notes = self._body(request, more, False)
@@ -138,7 +148,7 @@ class RemoteModel(Model):
         response = self.wire.decode(said)
         return replace(response, notes=(*response.notes, *notes), headers=headers, raw=said)
 
-    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncIterator[Event]:
+    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncGenerator[Event]:
         body, notes = self._body(request, more, True)
         read, ended = self.wire.reader(), False
         stream = self.client.stream(self.wire.path(request, True), body, way, self.wire)
@@ -172,7 +182,7 @@ class RemoteModel(Model):
             turns = (*turns, response.message, Message.of("user", f"{complaint}. Answer again, with the correction."))
         raise form.failure(self.id, TRIES, response.text, complaint)
 
-    async def _checked(self, request: Request, form: Form, way: Way) -> AsyncIterator[Event]:
+    async def _checked(self, request: Request, form: Form, way: Way) -> AsyncGenerator[Event]:
         """A stream that is checked when it ends; what was streamed cannot be taken back, so it is an error then."""
         text, called = "", False
         async for event in self._streamed(request, form.body, way):
