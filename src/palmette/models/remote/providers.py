@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Provider:
         schemas: the name of its structured mode, if it is not its wire's.
         lacks: fields of a Request that it has no words for, beside those of its wire.
         can: what can be asked of its models, if it is not what its wire says; see Capabilities.
-        apis: the other APIs that it offers, by the names of `APIS`.
+        apis: the other APIs that it offers, by the names of `APIS`, each with the fields of its row that differ.
         whole: sets of a Request's fields that it takes together only if the answer need not be streamed.
         packs: whether it sends vectors as base64, which is a quarter of their digits.
         counts: how it counts tokens, if not as its wire does; see wires/counting.py.
@@ -76,7 +76,7 @@ class Provider:
     schemas: str = ""
     lacks: frozenset[str] = frozenset()
     can: Mapping[str, Any] = field(default_factory=dict)
-    apis: tuple[str, ...] = ()
+    apis: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     whole: tuple[frozenset[str], ...] = ()
     packs: bool = False
     counts: str = ""
@@ -98,10 +98,12 @@ class Provider:
         own = next((name for name, wire in APIS.items() if wire == self.wire), self.wire)
         if api not in (own, *self.apis):
             raise UnknownName(f"API of {self.name}", api, (own, *self.apis))
+        if api == own:
+            return self
         wire = APIS[api]
         spelling = self.spelling if wire in ("openai", "openai-completions") else _same
-        return replace(self, wire=wire, base=based(self.base, wire), spelling=spelling,
-                       schemas=self.schemas if wire == "openai" else "")  # fmt: skip
+        row = replace(self, wire=wire, base=based(self.base, wire), spelling=spelling, schemas="", whole=())
+        return replace(row, **self.apis[api])
 
     def where(self) -> str:
         """The base URL, the environment's before the table's."""
@@ -149,23 +151,30 @@ _CAN: dict[str, Capabilities] = {
     "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
 }
 _NO_SORTING = frozenset({"top_k", "min_p"})
+_NOTHING: Mapping[str, Any] = {}
 
 
-def _host(name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = ()) -> Provider:
+def _host(name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: Sequence[str] = ()) -> Provider:
     """A host that speaks OpenAI's wire."""
-    return Provider(name, "openai", base, (key,), spelling=_max_tokens, lacks=lacks, apis=apis)
+    more = dict.fromkeys(apis, _NOTHING)
+    return Provider(name, "openai", base, (key,), spelling=_max_tokens, lacks=lacks, apis=more)
 
 
 def _server(name: str, port: int, key: str, **more: Any) -> Provider:
     """A server on this machine that speaks OpenAI's wires and Anthropic's."""
-    apis = ("responses", "completions", "messages")
-    more = {"spelling": _max_tokens, **more}
-    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, apis=apis, **more)
+    apis: dict[str, Any] = dict.fromkeys(("responses", "completions", "messages"), _NOTHING)
+    more = {"spelling": _max_tokens, **more, "apis": apis | more.get("apis", {})}
+    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, **more)
 
+
+# Seen on llama.cpp's server of October 2026: it passes text.format over and the chat API's field on; it scores nothing.
+_LLAMA_RESPONSES: Mapping[str, Any] = {
+    "schemas": "openai", "lacks": frozenset({"top_logprobs"}), "can": {"count_tokens": True, "top_logprobs": None}
+}  # fmt: skip
 
 _TABLE = [
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
-             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True, counts="openai-responses",
+             lacks=_NO_SORTING, apis={"responses": {}, "completions": {"can": {}}}, packs=True, counts="openai-responses",
              can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
@@ -176,16 +185,16 @@ _TABLE = [
     _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", apis=("responses", "completions")),
     _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN", apis=("responses",)),
     Provider("together", "openai", "https://api.together.ai/v1", ("TOGETHER_API_KEY",), spelling=_together,
-             apis=("completions",), can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
+             apis={"completions": {}}, can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
     _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING, ("responses",)),
     _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _NO_SORTING),
     _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", _NO_SORTING),
     _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING, ("responses",)),
     Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
-             apis=("generate", "chat", "responses", "completions", "messages")),
+             apis=dict.fromkeys(("generate", "chat", "responses", "completions", "messages"), _NOTHING)),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
     _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True},
-            whole=(frozenset({"tools", "top_logprobs"}),)),
+            whole=(frozenset({"tools", "top_logprobs"}),), apis={"responses": _LLAMA_RESPONSES}),
     _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", can={"prompt_logprobs": True, "count_tokens": True},
             spelling=_vllm),
 ]  # fmt: skip
