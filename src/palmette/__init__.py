@@ -11,12 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
     from palmette.core.errors import PalmetteError
+    from palmette.core.message import (
+        Audio,
+        Document,
+        Image,
+        Message,
+        Output,
+        Reasoning,
+        Request,
+        Response,
+        Text,
+        Tool,
+        ToolCall,
+        ToolResult,
+        Usage,
+    )
+    from palmette.core.model import Answer, Capabilities, Model
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
     from palmette.models.landscape import landscape
-    from palmette.models.local import Completion, LocalModel, decode, grow, model
+    from palmette.models.local import Completion, LocalModel, decode, grow
+    from palmette.models.opening import model
     from palmette.models.remote.model import RemoteModel, connect
+    from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.tokens.decode import Decoding, Plan
@@ -70,6 +88,7 @@ if TYPE_CHECKING:
         watermark,
         xtc,
     )
+    from palmette.weights.gguf.convert import convert
     from palmette.weights.make import (
         arcee_fusion,
         breadcrumbs,
@@ -100,12 +119,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "palmette.core.engine": "Budget Engine Hypothesis Node Step",
     "palmette.core.errors": "PalmetteError",
+    "palmette.core.message": (
+        "Audio Document Image Message Output Reasoning Request Response Text Tool ToolCall ToolResult Usage"
+    ),
+    "palmette.core.model": "Answer Capabilities Model",
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
     "palmette.models.landscape": "landscape",
-    "palmette.models.local": "Completion LocalModel decode grow model",
+    "palmette.models.local": "Completion LocalModel decode grow",
+    "palmette.models.opening": "model",
     "palmette.models.remote.model": "RemoteModel connect",
+    "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.tokens.decode": "Decoding Plan",
@@ -124,6 +149,7 @@ _HOMES = {
         "min_p mirostat mix no_repeat_ngram penalty repetition_penalty smoothing temperature top_k top_n_sigma top_p "
         "typical watermark xtc"
     ),
+    "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
         "arcee_fusion breadcrumbs breadcrumbs_ties dare_linear dare_ties della della_linear karcher linear model_stock "
         "multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp task_arithmetic ties where"
@@ -133,22 +159,39 @@ _HOMES = {
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Answer",
+    "Audio",
     "Budget",
+    "Capabilities",
     "Completion",
     "Decoding",
+    "Document",
     "Engine",
     "Hypothesis",
+    "Image",
     "LocalModel",
     "MatrixEngine",
     "Merge",
+    "Message",
+    "Model",
     "Node",
+    "Output",
     "PalmetteError",
     "Plan",
+    "Reasoning",
     "RemoteModel",
+    "Request",
+    "Response",
     "Rng",
     "Scores",
+    "SpaceModel",
     "Step",
+    "Text",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
     "Trace",
+    "Usage",
     "allow",
     "answered",
     "arcee_fusion",
@@ -165,6 +208,7 @@ __all__ = [
     "constrain",
     "constraint",
     "contrastive",
+    "convert",
     "dare_linear",
     "dare_ties",
     "decode",
@@ -218,6 +262,7 @@ __all__ = [
     "slerp",
     "smc",
     "smoothing",
+    "space",
     "speculative",
     "stochastic_beam",
     "task_arithmetic",

@@ -13,7 +13,7 @@ from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
 from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked
 from palmette.core.waiting import Way
-from palmette.models.remote.client import Client, Limits, Secret
+from palmette.models.remote.client import Client, Limits, client_of
 from palmette.models.remote.form import Form, form_of
 from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
@@ -25,7 +25,6 @@ __all__ = ["RemoteModel", "connect"]
 BATCH = 500_000  # characters of the texts of one request
 TRIES = 3  # answers that are looked at until one has the form that was asked for
 _FEATURES = {"tools": "tools", "output": "structured output"}  # an answer without them is another answer
-_clients: dict[tuple[Any, ...], Client] = {}
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,12 @@ def connect(
     if secret is None and not provider.optional:
         raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
     asked("", **options)
-    client = _client(provider, _at(base_url, api, provider), secret, limits or Limits(), proxy, verify)
+    header = None
+    if secret is not None:
+        bearer = provider.auth == "bearer"
+        header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
+    headers = {"user-agent": "palmette", **provider.headers}
+    client = client_of(_at(base_url, api, provider), headers, header, limits, proxy=proxy, verify=verify)
     return RemoteModel(reference, provider, client, model, system, options)
 
 
@@ -295,21 +299,6 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
         size += len(text)
     if batch:
         yield tuple(batch)
-
-
-def _client(
-    provider: Provider, base: str, secret: str | None, limits: Limits, proxy: str | None, verify: bool | str
-) -> Client:
-    """One client for each address and key: making one takes far longer than a call."""
-    mark = (provider.name, base, secret, limits, proxy, verify)
-    if mark not in _clients:
-        header = None
-        if secret is not None:
-            bearer = provider.auth == "bearer"
-            header = ("authorization" if bearer else provider.auth, Secret(f"Bearer {secret}" if bearer else secret))
-        headers = {"user-agent": "palmette", **provider.headers}
-        _clients[mark] = Client(base, headers, header, limits, proxy=proxy, verify=verify)
-    return _clients[mark]
 
 
 def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,9 +114,14 @@ class Provider:
             return found.rstrip("/")
         return based(found, self.wire) if found else self.base
 
+    def key_name(self) -> str | None:
+        """The variable of the environment that holds the key."""
+        return next((name for name in self.keys if os.environ.get(name)), None)
+
     def key(self) -> str | None:
         """The key that the environment holds."""
-        return next((os.environ[name] for name in self.keys if os.environ.get(name)), None)
+        name = self.key_name()
+        return None if name is None else os.environ[name]
 
 
 APIS = {
@@ -202,10 +207,10 @@ PROVIDERS = {provider.name: provider for provider in _TABLE}
 
 
 def is_remote(reference: str) -> bool:
-    """Whether a reference names a provider's model.
+    """Whether a reference names a provider's model, or a Space.
 
-    >>> is_remote("openai:gpt-5"), is_remote("zoo:seedling")
-    (True, False)
+    >>> is_remote("openai:gpt-5"), is_remote("space:owner/name"), is_remote("zoo:seedling")
+    (True, True, False)
     """
     name, colon, rest = reference.partition(":")
-    return bool(colon and rest) and name in PROVIDERS and " " not in rest
+    return bool(colon and rest) and (name in PROVIDERS or name == "space") and " " not in rest
