@@ -134,11 +134,12 @@ class RemoteModel(Model):
         body, notes = self._body(request, more, False)
         said, headers = await self.client.post(self.wire.path(request, False), body, way, self.wire)
         response = self.wire.decode(said)
+        notes += self._withheld(request, bool(response.logprobs), 1 + len(response.alternatives))
         return replace(response, notes=(*response.notes, *notes), headers=headers, raw=said)
 
     async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncIterator[Event]:
         body, notes = self._body(request, more, True)
-        read, ended = self.wire.reader(), False
+        read, ended, scored, answers = self.wire.reader(), False, False, 1
         stream = self.client.stream(self.wire.path(request, True), body, way, self.wire)
         try:
             async for name, row, headers in stream:
@@ -146,11 +147,25 @@ class RemoteModel(Model):
                     yield Event(headers=headers, notes=tuple(notes))
                 for event in read(name, row):
                     ended = ended or event.finish is not None
+                    scored = scored or bool(event.logprobs)
+                    answers = max(answers, event.index + 1)
                     yield event
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
         if not ended:
             raise BadAnswer(f"{self.id}: the answer was cut off; the connection ended before it did")
+        withheld = self._withheld(request, scored, answers)
+        if withheld:
+            yield Event(notes=tuple(withheld))
+
+    def _withheld(self, request: Request, scored: bool, answers: int) -> list[str]:
+        """What was asked for and did not come: some servers take every field and read a few."""
+        made = []
+        if request.top_logprobs is not None and not scored:
+            made.append(f"top_logprobs: {self.provider.name} was asked for them and gave none")
+        if answers < (request.n or 1):
+            made.append(f"n: {self.provider.name} was asked for {request.n} answers and gave {answers}")
+        return made
 
     async def _fitting(self, request: Request, form: Form, way: Way) -> Response:
         """An answer of the form, asked for again with what was wrong with the last one."""
