@@ -37,7 +37,8 @@ class Remote:
         dialect: the provider's.
         body: fields to put into its request.
         dropped: what its structured mode cannot say, as JSON pointers (keywords for a grammar); the validator does.
-        strict: whether the provider's mode enforces what was kept; otherwise the schema only guides the model.
+        strict: whether the provider's mode enforces what was kept; otherwise the schema only guides the model, and
+            has to be said in the question if `body` is empty.
     """
 
     dialect: str
@@ -121,18 +122,17 @@ def remote(
     spoken: Dialect = pick(DIALECTS, dialect, "structured mode")
     base: Any = carrier.schema if _hard(source.schema) else followed(source.schema)
     wrapped = spoken.root_object and not _is_object(base)
-    free = spoken.closed and is_map(base)
+    free = (spoken.closed or spoken.sealed) and is_map(base)
     trimming = Trimming(base, spoken)
     said = base if free else trimming.trimmed()
     if wrapped:
         said = _wrapped(said)
     body = spoken.wrap(name, said)
     if free:
-        body = _loosened(body)
+        body = _loosened(body) if spoken.loose else {}
     lost = ("",) if free else tuple(trimming.dropped)
     missing = tuple(sorted(carrier.weak)) if base is carrier.schema else ()
-    strict = not free and dialect != "anthropic"
-    return Remote(dialect, body, (*lost, *missing), strict, schema, source, wrapped, frozenset(trimming.optional))
+    return Remote(dialect, body, (*lost, *missing), not free, schema, source, wrapped, frozenset(trimming.optional))
 
 
 def answered(asked: Remote, ask: Callable[[str | None], str], tries: int = 3) -> Any:
