@@ -138,7 +138,7 @@ _SET: dict[str, Any] = {
     "max_tokens": 7, "temperature": 0.25, "top_p": 0.5, "top_k": 4, "min_p": 0.125, "presence_penalty": 0.75,
     "frequency_penalty": 0.375, "logit_bias": {5: 1.5}, "seed": 3, "stop": ("END",), "n": 2, "top_logprobs": 2,
     "tools": (_TOOL,), "tool_choice": "look", "parallel_tools": False, "output": Output("json", {"type": "object"}),
-    "effort": "high", "extra": {"own": 1},
+    "effort": "high", "extra": {"own": 1}, "prompt_logprobs": True,
 }  # fmt: skip
 
 

@@ -220,6 +220,8 @@ class RemoteModel(Model):
         request = replace(asked(request, **missing).request, model=request.model or self.name)
         if self.system and not any(m.role == "system" for m in request.messages):
             request = replace(request, messages=(Message.of("system", self.system), *request.messages))
+        if request.prompt_logprobs:
+            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         notes, empty = [], Request(())
         for name in sorted(self.wire.lacks | self.provider.lacks):
             if getattr(request, name) in (None, (), {}) or name == "n":
@@ -228,8 +230,6 @@ class RemoteModel(Model):
                 raise Unsupported(f"{self.id} takes no {_FEATURES[name]}")
             notes.append(f"{name}: {self.provider.name} has none; it was left out")
             request = replace(request, **{name: getattr(empty, name)})
-        if request.prompt_logprobs:
-            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         most = self.capabilities.top_logprobs
         if request.top_logprobs and most is not None and request.top_logprobs > most:
             notes.append(f"top_logprobs: {self.provider.name} gives at most {most}")

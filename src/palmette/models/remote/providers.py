@@ -179,8 +179,8 @@ _LLAMA_RESPONSES: Mapping[str, Any] = {
 
 _TABLE = [
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
-             lacks=_NO_SORTING, apis={"responses": {}, "completions": {"can": {}}}, packs=True, counts="openai-responses",
-             can={"count_tokens": True}),
+             lacks=_NO_SORTING, apis={"responses": {}, "completions": {"can": {}}}, packs=True,
+             counts="openai-responses", can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),

@@ -283,7 +283,8 @@ def _matrix(rows: Iterable[Any]) -> Array:
     made = []
     for i, row in enumerate(rows):
         try:
-            vector = np.frombuffer(base64.b64decode(row), "<f4") if isinstance(row, str) else np.asarray(row, "<f4")
+            with np.errstate(over="ignore"):  # too large becomes infinite, and is refused as that
+                vector = np.frombuffer(base64.b64decode(row), "<f4") if isinstance(row, str) else np.asarray(row, "<f4")
         except (ValueError, TypeError):
             vector = np.empty((0, 0), "<f4")
         if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():

@@ -240,7 +240,7 @@ def _some(value: Any) -> int | None:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, (list, tuple)) else ()
+    return tuple(filter(None, map(text, value))) if isinstance(value, (list, tuple)) else ()
 
 
 def _seconds(value: Any) -> int | None:

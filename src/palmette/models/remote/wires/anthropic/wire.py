@@ -61,6 +61,7 @@ class Anthropic:
     schemas: ClassVar[str] = "anthropic"
     lacks: ClassVar[frozenset[str]] = frozenset({
         "seed", "top_logprobs", "n", "logit_bias", "min_p", "presence_penalty", "frequency_penalty",
+        "prompt_logprobs",
     })  # fmt: skip
 
     def path(self, request: Request, stream: bool) -> str:

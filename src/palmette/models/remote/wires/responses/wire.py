@@ -52,6 +52,7 @@ class Responses:
     schemas: ClassVar[str] = "openai-responses"
     lacks: ClassVar[frozenset[str]] = frozenset({
         "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "n",
+        "prompt_logprobs",
     })  # fmt: skip
 
     def path(self, request: Request, stream: bool) -> str:
