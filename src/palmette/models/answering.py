@@ -101,6 +101,7 @@ class Reply:
         template = self._prompt.template
         thinks = template is not None and template.thinks and self._form is None
         mark = f"{abs(hash((self._prompt.tokens, seed))) % 16**8:08x}_"
+        self.ends: list[Node] = []  # where answers ended, for whoever keeps what was read
         self._splitters = [
             Splitter(
                 names if request.output is None else (),
@@ -111,16 +112,27 @@ class Reply:
             for i in range(many)
         ]
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the model reads before it answers."""
+        return self._prompt.tokens
+
     def __iter__(self) -> Iterator[Event]:
-        yield Event(id="", model=self._who, notes=self._prompt.notes)
+        return (event for events in self.turns() for event in events)
+
+    def turns(self) -> Iterator[list[Event]]:
+        """The events of one step of decoding after another; a step may tell nothing."""
+        yield [Event(id="", model=self._who, notes=self._prompt.notes)]
         for step in self._decoding:
-            for event in self._splitters[step.run].feed(step.text) if step.text else ():
-                yield replace(event, index=step.run) if step.run else event
+            found = self._splitters[step.run].feed(step.text) if step.text else []
+            events = [replace(event, index=step.run) for event in found] if step.run else found
             if step.answers:
-                yield from self._ended(step.run, step.answers[0])
+                events += self._ended(step.run, step.answers[0])
+            yield events
 
     def _ended(self, run: int, best: Hypothesis) -> Iterator[Event]:
         splitter = self._splitters[run]
+        self.ends.append(best.parent)
         self._whole(best)
         for event in splitter.close():
             yield replace(event, index=run)

@@ -32,7 +32,7 @@ from palmette.tokens.trace.values import Trace
 if TYPE_CHECKING:
     from palmette.weights.merge import Merge
 
-__all__ = ["Completion", "LocalModel", "decode", "grow", "local_model", "opened"]
+__all__ = ["Completion", "LocalModel", "decode", "grow", "local_model", "opened", "vectors_of"]
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,28 @@ class LocalModel(Model):
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
-        if request.output is None and self.output is not None:
-            request = replace(request, output=Output("json", schema_of(self.output)))
-        if request.extra:
-            raise UsageError(f"{self.id} is on this machine and knows no field {next(iter(request.extra))!r}")
+        request = self.shaped(request)
         reply = iter(
             await way.call(Reply, self.engine, self.strategy, self.views, dict(self.options), request, self.id)
         )
         while (event := await way.call(next, reply, None)) is not None:
             yield event
 
+    def shaped(self, request: Request) -> Request:
+        """The request with this model's form of an answer.
+
+        Raises:
+            UsageError: for fields that no model on this machine knows.
+        """
+        if request.extra:
+            raise UsageError(f"{self.id} is on this machine and knows no field {next(iter(request.extra))!r}")
+        if request.output is None and self.output is not None:
+            return replace(request, output=Output("json", schema_of(self.output)))
+        return request
+
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """Mean of the last layer's states over a text's tokens, of length 1; float32[texts, width]."""
-        return await way.call(_vectors, self.engine, list(texts), self.id)
+        return await way.call(vectors_of, self.engine, list(texts), self.id)
 
     async def measure(self, request: Request, way: Way) -> int:
         """How many tokens the model reads before it answers."""
@@ -255,7 +264,8 @@ def _is_question(prompt: Any) -> bool:
     )
 
 
-def _vectors(engine: Engine, texts: list[str], who: str) -> Embeddings:
+def vectors_of(engine: Engine, texts: list[str], who: str) -> Embeddings:
+    """Mean of the last layer's states over each text's tokens, of length 1."""
     prompts = [engine.tokenizer.encode(text) for text in texts]
     empty = next((i for i, tokens in enumerate(prompts) if not tokens), None)
     if empty is not None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
+from palmette.core.errors import BadAnswer, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
-from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked
+from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked, completed
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, client_of
 from palmette.models.remote.form import Form, form_of
@@ -19,6 +19,7 @@ from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
 from palmette.models.remote.wires.counting import COUNTS
 from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
+from palmette.models.remote.wires.reading import merged
 
 __all__ = ["RemoteModel", "connect"]
 
@@ -81,11 +82,11 @@ class RemoteModel(Model):
 
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """See Model; many texts are sent in as many requests as the API needs."""
-        codec = EMBEDDINGS.get(self.provider.wire)
+        codec = EMBEDDINGS.get(self.provider.kin or self.provider.wire)
         if codec is None:
             raise Unsupported(f"{self.id}: {self.provider.name} has no embeddings; openai, gemini, cohere, ollama have")
         made, used, name = [], Usage(), ""
-        for batch in _batches(texts, codec.most):
+        for batch in _batches(texts, codec.most(self.name)):
             asked = Texts(self.name, batch, packed=self.provider.packs, extra=self.options.get("extra") or {})
             body, _ = await self.client.post(codec.path(asked), codec.encode(asked), way, self.wire)
             found = codec.decode(body)
@@ -100,7 +101,7 @@ class RemoteModel(Model):
 
     async def measure(self, request: Request, way: Way) -> int:
         """See Model."""
-        wire, own = self.provider.wire, self.provider.counts
+        wire, own = self.provider.kin or self.provider.wire, self.provider.counts
         text_alone = wire == "openai-completions"
         codec = COUNTS.get(wire) or COUNTS.get(f"{own}-completions" if text_alone else own)
         if codec is None:
@@ -117,7 +118,8 @@ class RemoteModel(Model):
                     yield one
         elif request.output is not None:
             form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
-            bare = replace(request, output=None)
+            asked_for = [Message.of("system", form.question)] if form.question else []
+            bare = replace(request, output=None, messages=(*asked_for, *request.messages))
             if whole or form.rewrites or request.n:
                 for event in unfold(await self._fitting(bare, form, way)):
                     yield event
@@ -216,10 +218,8 @@ class RemoteModel(Model):
 
     def _complete(self, request: Request) -> tuple[Request, list[str]]:
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
-        missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
-        request = replace(asked(request, **missing).request, model=request.model or self.name)
-        if self.system and not any(m.role == "system" for m in request.messages):
-            request = replace(request, messages=(Message.of("system", self.system), *request.messages))
+        request = completed(request, self.options, self.system)
+        request = replace(request, model=request.model or self.name)
         if request.prompt_logprobs:
             self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         notes, empty = [], Request(())
@@ -238,7 +238,7 @@ class RemoteModel(Model):
 
     def _body(self, request: Request, more: Mapping[str, Any], stream: bool) -> tuple[dict[str, Any], list[str]]:
         body, notes = self.wire.encode(request, stream)
-        return self.provider.spelling(_merged(body, more)), notes
+        return self.provider.spelling(merged(body, more)), notes
 
 
 def connect(
@@ -282,14 +282,8 @@ def connect(
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
     provider = PROVIDERS[name].speaking(api) if api else PROVIDERS[name]
-    secret = key or provider.key()
-    if secret is None and not provider.optional:
-        raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
+    header = provider.credential(key)
     asked("", **options)
-    header = None
-    if secret is not None:
-        bearer = provider.auth == "bearer"
-        header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
     headers = {"user-agent": "palmette", **provider.headers}
     client = client_of(_at(base_url, api, provider), headers, header, limits, proxy=proxy, verify=verify)
     return RemoteModel(reference, provider, client, model, system, options)
@@ -314,15 +308,6 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
         size += len(text)
     if batch:
         yield tuple(batch)
-
-
-def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects within objects, brought together."""
-    made = dict(body)
-    for key, value in more.items():
-        old = made.get(key)
-        made[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return made
 
 
 def _sum(one: Usage, other: Usage | None) -> Usage:

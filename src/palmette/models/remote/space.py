@@ -18,9 +18,9 @@ from urllib.parse import quote, urlsplit
 from palmette.core.errors import BadAnswer, ProviderFailed, UnknownModel, UnknownName, Unsupported
 from palmette.core.events import Event
 from palmette.core.message import Audio, Document, Image, Media, Request, text_of
-from palmette.core.model import Capabilities, Model, asked
+from palmette.core.model import Capabilities, Model, asked, completed
 from palmette.core.waiting import Way
-from palmette.models.remote.client import Client, Limits, Upload, client_of
+from palmette.models.remote.client import Client, Limits, Secret, Upload, client_of
 
 __all__ = ["SpaceModel", "space"]
 
@@ -81,8 +81,7 @@ class SpaceModel(Model):
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
-        missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
-        request = asked(request, **missing).request
+        request = completed(request, self.options)
         for name in ("output", "tools"):
             if getattr(request, name):
                 raise Unsupported(f"{self.id}: a Space takes no {name}; it answers in its own way")
@@ -241,7 +240,7 @@ def space(
     else:
         raise UnknownModel("Space", name, [], " Write space:OWNER/NAME or space:URL.")
     asked("", **options)
-    header = None if token is None else ("authorization", f"Bearer {token}")
+    header = None if token is None else ("authorization", Secret(f"Bearer {token}"))
     client = client_of(base, {"user-agent": "palmette"}, header, limits)
     return SpaceModel(reference, client, endpoint, dict(fields or {}), options)
 

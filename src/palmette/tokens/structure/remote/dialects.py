@@ -19,7 +19,7 @@ class Dialect:
 
     Args:
         wrap: the request's fields that carry a schema under a name.
-        keywords: the keywords it enforces; others are left out.
+        keywords: the keywords it enforces; others are left out. Without any the question has to say the schema.
         formats: the values of `format` it knows; others are annotations.
         closed: every object must list all its properties as required and take no others.
         sealed: every object must say that it takes no other properties; not all of them need be required.
@@ -59,6 +59,10 @@ def _cohere(name: str, schema: Any) -> dict[str, Any]:
     return {"response_format": {"type": "json_object", "schema": schema}}
 
 
+def _json_object(name: str, schema: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_object"}}
+
+
 def _words(*lists: str) -> frozenset[str]:
     return frozenset(" ".join(lists).split())
 
@@ -74,6 +78,7 @@ _OPENAI = Dialect(
 DIALECTS: Mapping[str, Dialect] = {
     "openai": _OPENAI,
     "openai-responses": replace(_OPENAI, wrap=_openai_responses),
+    "json-object": Dialect(_json_object, frozenset(), root_object=True),  # hosts that promise JSON, of no schema
     "anthropic": Dialect(
         _anthropic,
         _words("type properties required additionalProperties items enum anyOf title description const format", _LINKS),
@@ -85,7 +90,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "gemini": Dialect(
         _gemini,
-        _words("type properties required additionalProperties items enum anyOf oneOf title description format")
+        _words("type properties required additionalProperties items enum anyOf title description format")
         | _words("minItems maxItems minimum maximum prefixItems $ref $defs"),
         _words("date-time date time duration"),
         enums=(str, int, float),

@@ -37,8 +37,8 @@ class Remote:
         dialect: the provider's.
         body: fields to put into its request.
         dropped: what its structured mode cannot say, as JSON pointers (keywords for a grammar); the validator does.
-        strict: whether the provider's mode enforces what was kept; otherwise the schema only guides the model, and
-            has to be said in the question if `body` is empty.
+        strict: whether the provider's mode enforces what was kept; otherwise the schema only guides the model.
+        question: the schema as text, which the question has to say where `body` has no place for it.
     """
 
     dialect: str
@@ -49,6 +49,7 @@ class Remote:
     source: Source = field(repr=False)
     wrapped: bool = field(default=False, repr=False)
     optional: frozenset[str] = field(default=frozenset(), repr=False)
+    question: str = field(default="", repr=False)
 
     def read(self, text: str) -> Any:
         """The value of an answer, as one of the type that was asked for.
@@ -128,11 +129,15 @@ def remote(
     if wrapped:
         said = _wrapped(said)
     body = spoken.wrap(name, said)
+    unsaid = not spoken.keywords or (free and not spoken.loose)
     if free:
         body = _loosened(body) if spoken.loose else {}
-    lost = ("",) if free else tuple(trimming.dropped)
+    question = json.dumps(_wrapped(source.schema) if wrapped else source.schema, ensure_ascii=False) if unsaid else ""
+    lost = ("",) if free or unsaid else tuple(trimming.dropped)
     missing = tuple(sorted(carrier.weak)) if base is carrier.schema else ()
-    return Remote(dialect, body, (*lost, *missing), not free, schema, source, wrapped, frozenset(trimming.optional))
+    strict = not free and not unsaid
+    optional = frozenset(trimming.optional)
+    return Remote(dialect, body, (*lost, *missing), strict, schema, source, wrapped, optional, question)
 
 
 def answered(asked: Remote, ask: Callable[[str | None], str], tries: int = 3) -> Any:
