@@ -27,7 +27,6 @@ from palmette.models.remote.wires.listing import LISTS, Listed
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 NAMES = st.text("abcdefgh-.", min_size=1, max_size=8).filter(lambda name: name.strip("."))
-OF: dict[str, str] = {p.wire: name for name, p in reversed(PROVIDERS.items())}  # wire to a provider that speaks it
 
 
 def of(wire: str, server: Loopback, **options: Any) -> RemoteModel:
@@ -35,7 +34,7 @@ def of(wire: str, server: Loopback, **options: Any) -> RemoteModel:
     apis = {"openai-responses": "responses", "openai-completions": "completions", "ollama-generate": "generate"}
     api = apis.get(wire, "")
     return connect(
-        f"{OF.get(wire, 'ollama' if api == 'generate' else 'openai')}:m",
+        f"{wire if wire in PROVIDERS else 'ollama' if api == 'generate' else 'openai'}:m",
         key="k",
         base_url=server.url,
         api=api,
@@ -127,7 +126,8 @@ def test_answers_that_are_no_vectors_are_said_so(wire: str, body: Any) -> None:
 def embedder(state: Loopback, peer: socket.socket, number: int) -> None:
     """A server of every API that turns a text into (its length, its first character)."""
     path, _, body = state.requests[number]
-    wire = "gemini" if "batchEmbed" in path else {"/v2/embed": "cohere", "/api/embed": "ollama"}.get(path, "openai")
+    verbs = {"batchEmbedContents": "gemini", "predict": "vertex", "/v2/embed": "cohere", "/api/embed": "ollama"}
+    wire = verbs.get(path.rpartition(":")[2], "openai")
     codec = EMBEDDINGS[wire]
     asked = codec.decode_request(body, path)
     vectors = np.array([[len(t), ord(t[0])] for t in asked.texts if isinstance(t, str)], np.float32)
