@@ -1,8 +1,8 @@
 """Many requests on one model at once: a model in, a model out.
 
-One thread owns the engine. Running answers take turns on one `Gather`, so each turn is one forward pass for all of them
-(continuous batching); new prompts are read in pieces between the turns, so that no stream waits for a long one; what was
-read is kept, least recently used first out, and a prompt that begins alike does not read it again.
+One thread owns the engine. Running answers take turns on one `Gather`, so each turn is one forward pass for all of
+them (continuous batching); new prompts are read in pieces between the turns, so that no stream waits for a long one;
+what was read is kept, the least lately used first out, and a prompt that begins alike does not read it again.
 """
 
 from __future__ import annotations
@@ -163,13 +163,13 @@ class Batched(Model):
 
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """See Model."""
-        return await self._owned(way, vectors_of, self._engine, list(texts), self.id)
+        return await self.owned(way, vectors_of, self._engine, list(texts), self.id)
 
     async def measure(self, request: Request, way: Way) -> int:
         """See Model."""
         return len((await way.call(prompt_of, self._engine, request)).tokens)
 
-    async def _owned(self, way: Way, function: Callable[..., T], *arguments: Any) -> T:
+    async def owned(self, way: Way, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in the thread that owns the engine."""
         future: Future[T] = Future()
         self._calls.put((future, function, arguments))
@@ -180,8 +180,7 @@ class Batched(Model):
 
     def _reply(self, request: Request) -> Reply:
         """Everything that needs no forward pass: the prompt, the views, the compiled form of the answer."""
-        model = self.model
-        reply = Reply(self._gather, model.strategy, model.views, dict(model.options), model.shaped(request), self.id)
+        reply = self.model.reply(request, self._gather)
         if len(reply.prompt) >= self._engine.context_length:
             raise PromptTooLong(
                 f"the prompt has {len(reply.prompt)} tokens, the model holds {self._engine.context_length}"

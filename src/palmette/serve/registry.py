@@ -9,23 +9,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from palmette.core.errors import UnknownModel, UsageError
 from palmette.core.events import Event
 from palmette.core.message import Request
 from palmette.core.model import Capabilities, Embeddings, Model, asked, completed
-from palmette.core.signature import build
 from palmette.core.waiting import Way
 from palmette.models.batched import Batched, Load
 from palmette.models.discover.found import folder_found
-from palmette.models.local import LocalModel, local_model
+from palmette.models.local import LocalModel, local_model, strategy_of, view_of
 from palmette.models.opening import model as opened
 from palmette.models.remote.providers import is_remote
-from palmette.models.resolve import folder_of, parse_reference
+from palmette.models.resolve import Dtype, EngineName, folder_of, parse_reference
 from palmette.serve.settings import ModelSettings, Settings
-from palmette.tokens.strategies import STRATEGIES
-from palmette.tokens.views import VIEWS
 
 __all__ = ["Entry", "Registry"]
 
@@ -178,11 +175,11 @@ def made(settings: ModelSettings) -> tuple[Model, int]:
     for name in ("base_url", "api"):
         if getattr(settings, name):
             raise UsageError(f"[models.{settings.name}] {name}: {settings.model} is on this machine")
-    strategy = build(STRATEGIES, settings.strategy, "strategy") if settings.strategy else None
-    views = [build(VIEWS, view, "view", {}, {}) for view in settings.views]
+    strategy, own = strategy_of(settings.strategy) if settings.strategy else (None, [])
+    views = [*(view_of(view) for view in settings.views), *own]
     local: LocalModel = local_model(
-        settings.model, strategy=strategy, views=views, engine=settings.engine, dtype=settings.dtype,
-        device=settings.device, **output,
+        settings.model, strategy=strategy, views=views, engine=cast(EngineName, settings.engine),
+        dtype=cast(Dtype, settings.dtype), device=settings.device, **output,
     )  # fmt: skip
     shared = Batched(local, most=settings.running, waiting=settings.waiting, memory=settings.memory)
     return Prepared(shared, settings.options, settings.system), _weight(settings.model)

@@ -99,8 +99,8 @@ class Settings:
             raise UsageError("nothing to serve: name a model, or a --config file with [models.NAME] tables")
         if not is_loopback(self.host) and not self.keys:
             raise UsageError(
-                f"--host {self.host} can be reached from other machines, and no key protects it; set PALMETTE_API_KEY, or "
-                "keys in the configuration"
+                f"--host {self.host} can be reached from other machines, and no key protects it; "
+                "set PALMETTE_API_KEY, or keys in the configuration"
             )
         return self
 
