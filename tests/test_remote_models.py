@@ -86,7 +86,8 @@ def test_hosts_spell_some_things_otherwise(name: str) -> None:
     lacks = PROVIDERS[name].lacks
     assert body.get("logprobs") == (None if "top_logprobs" in lacks else 3 if name == "together" else True)
     assert body.get("random_seed" if name == "mistral" else "seed") == (None if "seed" in lacks else 4)
-    assert {note.partition(":")[0] for note in notes} == lacks & {"top_logprobs", "seed", "top_k"}
+    left_out = {note.partition(":")[0] for note in notes if "left out" in note}
+    assert left_out == lacks & {"top_logprobs", "seed", "top_k"}
     assert PROVIDERS[name].capabilities.seed == ("seed" not in lacks)
 
 
@@ -118,6 +119,17 @@ def test_anthropic_is_asked_for_closed_objects_and_for_maps_in_the_question() ->
     assert first["output_config"]["effort"] == "low" and "tools" not in first
     assert first["output_config"]["format"]["schema"]["additionalProperties"] is False
     assert "output_config" not in second and "JSON Schema" in second["system"]
+
+
+def test_what_a_server_passes_over_in_silence_is_noted() -> None:
+    """As transformers' server does, which takes every field and reads a few."""
+    plain = {**ANSWERS["openai"][0], "choices": [{"finish_reason": "stop", "message": {"content": "Hi"}}]}
+    with served([answer(200, plain), streamed("openai")]) as server:
+        model = remote("openai", server)
+        whole, piecewise = model.respond("Hi", top_logprobs=1, n=2), model.collect("Hi", top_logprobs=1, n=2).response
+    for notes in (whole.notes, piecewise.notes):
+        assert notes == ("top_logprobs: openai was asked for them and gave none",
+                         "n: openai was asked for 2 answers and gave 1")  # fmt: skip
 
 
 def test_settings_that_a_provider_lacks_are_noted() -> None:
