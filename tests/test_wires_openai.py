@@ -17,6 +17,7 @@ from test_wires_laws import spoiled
 from tests.loopback import answer, served
 from wire_worlds import SETTINGS, stray
 
+from palmette.cli.main import main
 from palmette.core.errors import BadAnswer, ProviderFailed, RequestRefused, UnknownName, Unsupported
 from palmette.core.events import Event, fold, unfold
 from palmette.core.message import (
@@ -378,6 +379,17 @@ def test_a_provider_offers_several_apis() -> None:
     assert found.text == "Hello" and path == "/v1/responses" and asked["max_output_tokens"] == 9
     assert [note.partition(":")[0] for note in found.notes] == ["seed", "stop"]
     assert asked["input"] == [{"type": "message", "role": "user", "content": "Hi"}]
+
+
+def test_the_command_chooses_an_api(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"type": "response.completed", "response": RESPONSES.encode_response(Response((Text("Hello"),), id="r"))}
+    with served([answer(200, spell([(row["type"], row)], "sse"), "text/event-stream")]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+        assert main(["run", "openai:gpt-5", "Hi", "--set", "api=responses"]) == 0
+        assert capsys.readouterr().out == "Hello\n" and server.requests[0][0] == "/v1/responses"
+        assert main(["run", "openai:gpt-5", "Hi", "--set", "api=respones"]) == 2
+        assert "Did you mean 'responses'" in capsys.readouterr().err
 
 
 def test_several_answers_are_asked_for_one_after_another() -> None:
