@@ -21,7 +21,7 @@ from palmette.tokens.trace.visible import printable
 
 __all__ = ["fields_of", "note", "run_remote", "stream_to_output", "turns", "with_log"]
 
-_SETTINGS = ("temperature", "top_p", "top_k")
+_SETTINGS = ("temperature", "top_p", "top_k", "api")
 
 
 def run_remote(
@@ -130,12 +130,15 @@ def _file(path: str) -> Part:
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """temperature=0.7,top_p=0.9 as options."""
+    """temperature=0.7,top_p=0.9 as options, and which of its APIs a provider is asked through."""
     made: dict[str, Any] = {}
     for pair in (part for text in pairs for part in text.split(",") if part):
         name, equals, value = pair.partition("=")
         if name not in _SETTINGS or not equals:
             raise UsageError(f"--set {pair!r}: a remote model takes {', '.join(_SETTINGS)}, as temperature=0.7")
+        if name == "api":
+            made[name] = value
+            continue
         try:
             made[name] = int(value) if name == "top_k" else float(value)
         except ValueError:
