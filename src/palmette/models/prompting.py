@@ -13,6 +13,7 @@ from typing import Any, cast
 from palmette.core.errors import UnknownName, UsageError, near_miss
 from palmette.core.model import Model
 from palmette.models.batched import Batched
+from palmette.models.keep.prices import price
 from palmette.models.local import LocalModel
 from palmette.models.opening import model as open_model
 from palmette.prompts import search
@@ -111,6 +112,7 @@ def evaluate(
     given = {"tools": tools_from(tools), **dict(settings.pop("given", None) or {})}
     scores = [metric(each, lambda reference: opened_model(reference)) for each in metrics]
     opened = [opened_model(each) for each in models]
+    settings["prices"] = {**_known(opened), **dict(settings.get("prices") or {})}
     # Items share the passes of a model on this machine, where more than one is in flight.
     shared = {id(m): Batched(m) for m in opened if isinstance(m, LocalModel) and settings.get("concurrency", 8) > 1}
     try:
@@ -121,6 +123,15 @@ def evaluate(
     finally:
         for each in shared.values():
             each.close()
+
+
+def _known(models: Sequence[Model]) -> dict[str, tuple[float, float]]:
+    """The prices that are known, of a million tokens of input and of output; on this machine nothing is paid."""
+    found = {each.id: (0.0, 0.0) if isinstance(each, LocalModel) else price(each.id) for each in models}
+    return {
+        name: each if isinstance(each, tuple) else (each.input, each.output)
+        for name, each in found.items() if each is not None
+    }  # fmt: skip
 
 
 def tools_from(names: Sequence[Any]) -> list[FunctionTool]:
