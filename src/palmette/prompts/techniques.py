@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from palmette.core.errors import UnknownName
 from palmette.core.model import Model
 from palmette.core.signature import build
 from palmette.prompts.act.inline_calls import inline_calls
@@ -68,7 +69,9 @@ def technique(spec: str, model: Model, task: Task, options: Mapping[str, Any] | 
     name, colon, rest = spec.partition(":")
     name = SHORT.get(name.strip(), name.strip())
     known = TECHNIQUES.get(name)
-    takes = set(known.__annotations__) if known else set()
+    if known is None:
+        raise UnknownName("technique", name, [*TECHNIQUES, *SHORT])
+    takes = set(known.__annotations__)
     ours = {"model": model, "task": task, **{key: value for key, value in given.items() if key in takes}}
     ours |= options or {}
     solver = build(TECHNIQUES, name + colon + rest, "technique", given=ours)
