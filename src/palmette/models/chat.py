@@ -202,9 +202,13 @@ def chat(source: LocalModel | RemoteModel | Engine | str, system: str = "") -> C
     else:
         model = opened(source)
         folder = getattr(model.engine.tokenizer, "folder", None)
-        if folder is None:
+        own = getattr(model.engine.tokenizer, "chat_template", None)  # the text and its tokens, of a GGUF file
+        if own is not None and len(own[0]) <= LONGEST:
+            begun = Chat(model, template=ChatTemplate(*own))
+        elif folder is not None:
+            begun = Chat(model, template=ChatTemplate.of(folder))
+        else:
             raise Unsupported(f"{model.id} has no chat template: it continues texts and takes no roles")
-        begun = Chat(model, template=ChatTemplate.of(folder))
     return begun.system(system) if system else begun
 
 

@@ -175,6 +175,22 @@ class GgufEngine:
         """Decodings so far."""
         return sum(lines.passes for lines in self._trees.values())
 
+    @property
+    def branches(self) -> int:
+        """Sequences in use."""
+        return sum(len(lines.lines) for lines in self._trees.values())
+
+    @property
+    def recomputed(self) -> int:
+        """Tokens that were computed again because their branch had been forgotten."""
+        return sum(lines.recomputed for lines in self._trees.values())
+
+    def settle(self) -> None:
+        """Forget at once what no node needs; `prefill` and `extend` do it, too."""
+        with self._lock:
+            for lines in self._trees.values():
+                lines.settle()
+
     # -- the tree ------------------------------------------------------------------------------------------------------
 
     def prefill(self, prompts: Sequence[Sequence[int]], *, hidden: bool = False) -> list[Node]:
