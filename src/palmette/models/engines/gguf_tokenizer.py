@@ -13,6 +13,7 @@ from palmette.models.engines.tokenizer import unicode_text
 __all__ = ["GgufTokenizer"]
 
 WORDPIECE = 3  # llama.cpp's number of that kind of vocabulary
+NAMED = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 WITH_PREFIX = (1, 4)  # SentencePiece and unigram vocabularies: a space before every text unless the file says no
 
 
@@ -35,6 +36,8 @@ class GgufTokenizer:
         given = metadata.get("tokenizer.ggml.add_space_prefix")
         self._prefix = " " if (model.token("type") in WITH_PREFIX if given is None else given) else ""
         self._opening = [int(model.token("bos"))] if model.token("get_add_bos") else []
+        ids = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in NAMED.items()}
+        self._named = {name: i for name, i in ids.items() if isinstance(i, int) and 0 <= i < self.size}
         template = metadata.get("tokenizer.chat_template")
         self._template = template if isinstance(template, str) else None
 
@@ -48,8 +51,7 @@ class GgufTokenizer:
         """The file's own chat template and the tokens that it speaks of, or None."""
         if self._template is None:
             return None
-        named = {name: int(self._model.token(name)) for name in ("bos", "eos")}
-        return self._template, {f"{name}_token": self._spelled(i) for name, i in named.items() if 0 <= i < self.size}
+        return self._template, {name: self._spelled(token) for name, token in self._named.items()}
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the beginning-of-sequence token where the file asks for one."""
