@@ -341,9 +341,8 @@ class Context:
     def _copied(self, address: int | None, shape: tuple[int, int]) -> Floats:
         if not address:
             raise ModelError("llama.cpp gives no scores")
-        made = np.empty(shape, np.float32)
-        c.memmove(made.ctypes.data, address, made.nbytes)  # its buffer is written anew by the next decoding
-        return made
+        held = (c.c_float * (shape[0] * shape[1])).from_address(address)  # written anew by the next decoding
+        return np.frombuffer(held, np.float32).reshape(shape).copy()
 
     def moved_to(self, other: Context) -> None:
         """Copy all sequences, as they are, into a larger cache."""
