@@ -342,7 +342,7 @@ class Context:
         if not address:
             raise ModelError("llama.cpp gives no scores")
         held = (c.c_float * (shape[0] * shape[1])).from_address(address)  # written anew by the next decoding
-        return np.frombuffer(held, np.float32).reshape(shape).copy()
+        return np.frombuffer(memoryview(held).cast("B"), np.float32).reshape(shape).copy()
 
     def moved_to(self, other: Context) -> None:
         """Copy all sequences, as they are, into a larger cache."""
