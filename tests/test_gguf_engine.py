@@ -32,6 +32,7 @@ from palmette.core.errors import (
 from palmette.core.gguf import open_gguf, read_gguf_header
 from palmette.core.gguf_write import U32, write_gguf
 from palmette.models.engines import gguf_engine, numpy_engine
+from palmette.models.engines.gguf_lines import Growth, Line, Lines
 from palmette.models.engines.tokenizer import FileTokenizer
 from palmette.models.resolve import folder_of, looks_like_model, parse_reference
 from palmette.weights.gguf.convert import convert
@@ -220,6 +221,35 @@ def test_prompts_share_what_they_have_in_common() -> None:
         assert root.prompt == tuple(prompt)
 
 
+def test_an_unknown_architecture_is_proved_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf_engine, "PROVED", ())
+    assert gguf_engine.load(seedling()).passes > 2
+    real = Lines._place
+
+    def forgetful(self: Lines, growth: Growth, busy: list[Line]) -> Any:
+        """Branches that get other tokens than they should, as from a cache that mixes them up."""
+        placed = real(self, growth, busy)
+        if growth.line is None or placed is None:
+            return placed
+        line, new, again = placed
+        return line, [new[0]] * len(new), again
+
+    monkeypatch.setattr(Lines, "_place", forgetful)
+    with pytest.raises(UnsupportedArchitecture, match="differ from plain forwards"):
+        gguf_engine.load(seedling())
+
+
+def test_a_head_that_is_too_large_to_keep_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gguf_engine.load(seedling())
+    leaf = model.prefill([[5, 6, 7]], hidden=True)[0]
+    whole = model.project(leaf.hidden)
+    assert whole[-1] == pytest.approx(leaf.logits, abs=1e-4)
+    monkeypatch.setattr(gguf_engine, "HEAD_LIMIT", 128 * 100 * 8)
+    model._head = None
+    assert model.project(leaf.hidden) == pytest.approx(whole, abs=1e-5)
+    assert model._head is None
+
+
 def test_the_same_seed_gives_the_same_text_again_and_again() -> None:
     model = palmette.model(gguf_engine.load(seedling("q8_0")), strategy=palmette.beam_sample(4), max_tokens=24, seed=5)
     texts = {model("Once upon a time").text for _ in range(3)}
@@ -381,6 +411,9 @@ def test_what_llama_cpp_would_stumble_over_is_refused_before_it_sees_it(tmp_path
     refused(
         CorruptCheckpoint, "scores should have 2 entries", **tokens, tokenizer__ggml__scores=np.zeros(1, np.float32)
     )
+    refused(CorruptCheckpoint, "a token occurs twice", **{**tokens, "tokenizer__ggml__tokens": ["a", "a"]})
+    refused(CorruptCheckpoint, "block_count is 4294967295", **tokens, llama__block_count=U32(2**32 - 1))
+    refused(CorruptCheckpoint, "epsilon is nan", **tokens, llama__epsilon=float("nan"))
     refused(Unsupported, "one of 3 parts", **tokens, split__count=U32(3))
     refused(UnsupportedArchitecture, "llama.cpp does not load", **tokens)
     refused(UnsupportedArchitecture, "unknown model architecture", **{**tokens, "general__architecture": "none"})

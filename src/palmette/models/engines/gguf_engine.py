@@ -34,6 +34,8 @@ __all__ = ["GgufEngine", "load"]
 
 Floats = NDArray[np.float32]
 FIRST = 1024  # cells to begin with; doubled whenever they do not suffice
+HEAD_LIMIT = 1 << 27  # numbers of an output head that is kept in float32, half a gigabyte; others are read again
+LAYERS = 512  # llama.cpp's own limit
 PROVED = ("llama", "qwen2", "qwen3", "gpt2")  # architectures that the tests hold to the numpy engine
 
 
@@ -287,11 +289,11 @@ class GgufEngine:
             if self.file.metadata.get(f"{architecture}.{key}"):
                 raise Unsupported(f"{architecture} changes its scores by {key}; states are not projected by hand here")
         states = np.ascontiguousarray(hidden, np.float32)
-        if self._head is None and self.vocabulary * states.shape[1] <= 1 << 27:  # half a gigabyte
+        if self._head is None and self.vocabulary * states.shape[1] <= HEAD_LIMIT:
             self._head = self.file[name]
         if self._head is not None:
             return np.asarray(states @ self._head.T, np.float32)
-        step = max(1, (1 << 24) // states.shape[1])
+        step = max(1, (HEAD_LIMIT >> 3) // states.shape[1])
         parts = [states @ self.file.rows(name, i, i + step).T for i in range(0, self.vocabulary, step)]
         return np.concatenate(parts, axis=1)
 
@@ -316,7 +318,8 @@ def _prefixes(prompts: Sequence[Sequence[int]]) -> list[tuple[int | None, int]]:
 def _check(file: GGUF) -> None:
     """What llama.cpp would abort the process for, or read beyond."""
     tokens = file.metadata.get("tokenizer.ggml.tokens")
-    if not file.header.architecture or tokens is None or not hasattr(tokens, "raw") or not len(tokens):
+    name = file.header.architecture
+    if not name or tokens is None or not hasattr(tokens, "raw") or not len(tokens):
         raise CorruptCheckpoint(f"{file.path} holds no language model: it has no architecture or no vocabulary")
     for key in ("scores", "token_type"):
         value = file.metadata.get(f"tokenizer.ggml.{key}")
@@ -324,6 +327,15 @@ def _check(file: GGUF) -> None:
             raise CorruptCheckpoint(
                 f"{file.path}: tokenizer.ggml.{key} should have {len(tokens)} entries, as tokens has"
             )
+    named = [text for text in tokens.raw() if text]
+    if len(set(named)) < len(named):
+        raise CorruptCheckpoint(f"{file.path}: a token occurs twice in tokenizer.ggml.tokens")
+    for key, value in file.metadata.items():
+        if key.startswith(f"{name}.") and isinstance(value, float) and not np.isfinite(value):
+            raise CorruptCheckpoint(f"{file.path}: {key} is {value}")
+    layers = file.metadata.get(f"{name}.block_count", 1)
+    if not isinstance(layers, int) or not 1 <= layers <= LAYERS:
+        raise CorruptCheckpoint(f"{file.path}: {name}.block_count is {layers!r}, not between 1 and {LAYERS}")
     if file.metadata.get("split.count", 0) not in (0, 1):
         raise Unsupported(
             f"{file.path} is one of {file.metadata['split.count']} parts; join them with llama-gguf-split"
