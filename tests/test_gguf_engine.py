@@ -256,6 +256,26 @@ def test_the_same_seed_gives_the_same_text_again_and_again() -> None:
     assert len(texts) == 1
 
 
+CONSTRAINTS: dict[str, Any] = {
+    "regex": lambda: palmette.regex(r"[0-9]{3}-[a-z]{2,5}\."),
+    "one of": lambda: palmette.one_of(["happy", "sad", "very tired"]),
+    "grammar": lambda: palmette.grammar('start: "(" start ")" | "x"'),
+    "schema": lambda: palmette.constraint({"type": "array", "items": {"type": "integer"}, "maxItems": 4}),
+}
+STRATEGIES = {"greedy": palmette.greedy, "beam": lambda: palmette.beam(4), "sample": palmette.sample}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_a_constraint_gives_the_text_that_the_numpy_engine_gives(kind: str, strategy: str) -> None:
+    ours, theirs = (
+        palmette.decode(e, "The answer is ", STRATEGIES[strategy](), views=[CONSTRAINTS[kind]()], max_tokens=24).run()
+        for e in (engine("seedling"), plain("seedling"))
+    )
+    assert ours.texts == theirs.texts
+    assert ours.answers[0].logprob == pytest.approx(theirs.answers[0].logprob, abs=1e-3)
+
+
 # -- the tokenizer -----------------------------------------------------------------------------------------------------
 
 
