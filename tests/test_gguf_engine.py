@@ -26,6 +26,7 @@ from palmette.core.errors import (
     ModelNotFound,
     PalmetteError,
     PromptTooLong,
+    UnknownModel,
     Unsupported,
     UnsupportedArchitecture,
 )
@@ -371,7 +372,9 @@ def test_a_file_is_opened_by_its_scheme_its_path_or_its_folder(tmp_path: Path) -
         assert palmette.open_engine(text).vocabulary == 1024
     assert looks_like_model(f"gguf:{path}") and looks_like_model(str(path))
     assert not looks_like_model("the file.gguf")
-    with pytest.raises(ModelNotFound, match=r"no file 'none.gguf'.*palmette convert"):
+    with pytest.raises(ModelNotFound, match=r"no file 'none\.gguf'; palmette convert"):
+        parse_reference("none.gguf")
+    with pytest.raises(UnknownModel, match=r"no GGUF file .none\.gguf."):
         parse_reference("gguf:none.gguf")
     shutil.copy(path, tmp_path / "b.gguf")
     with pytest.raises(ModelNotFound, match="holds 2 GGUF files"):

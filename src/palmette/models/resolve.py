@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from palmette.core.engine import Engine
 from palmette.core.errors import BadParameter, MissingExtra, ModelNotFound, UnknownModel, UnsupportedArchitecture
+from palmette.models.discover.disk import gguf_named
+from palmette.models.embedded import ZOO, zoo_folder
 from palmette.models.hub import snapshot
 from palmette.models.remote.providers import PROVIDERS, is_remote
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Reference", "ZOO", "folder_of", "looks_like_model", "open_engine", "parse_reference"]
 
 DEFAULT_MODEL = "zoo:seedling"
-ZOO = {"seedling": "a toy Llama of 0.9 million parameters that ships with Palmette"}
 SCHEMES = ("zoo", "hf", "gguf")
 
 EngineName = Literal["auto", "numpy", "torch", "gguf"]
@@ -65,8 +65,12 @@ def parse_reference(text: str) -> Reference:
         if not name or name.count("/") > 1 or any(part in ("", ".", "..") for part in name.split("/")):
             raise UnknownModel("hub repository", rest, [], " Write hf:OWNER/NAME or hf:OWNER/NAME@REVISION.")
         return Reference("hf", name, revision or None)
-    if (colon and scheme == "gguf") or text.endswith(".gguf"):
-        return _gguf_reference(rest if scheme == "gguf" else text)
+    if colon and scheme == "gguf":
+        return _gguf_reference(rest)
+    if text.endswith(".gguf"):
+        if not Path(text).expanduser().is_file():
+            raise ModelNotFound(f"no file {text!r}; palmette convert FOLDER FILE.gguf makes one")
+        return Reference("gguf", str(Path(text).expanduser()))
     if Path(text).expanduser().is_dir():
         return Reference("folder", str(Path(text).expanduser()))
     if is_remote(text):
@@ -80,16 +84,14 @@ def parse_reference(text: str) -> Reference:
 
 
 def _gguf_reference(name: str) -> Reference:
-    """A GGUF file, or a folder that holds exactly one."""
+    """A GGUF file: its path, the path of a folder that holds exactly one, or a name that `palmette models` lists."""
     path = Path(name).expanduser()
-    if path.is_dir():
-        held = sorted(path.glob("*.gguf"))
-        if len(held) != 1:
-            raise ModelNotFound(f"the folder {name!r} holds {len(held)} GGUF files; name the one to open")
-        path = held[0]
-    if not path.is_file():
-        raise ModelNotFound(f"no file {name!r}. Write gguf:FILE.gguf; palmette convert FOLDER FILE.gguf makes one.")
-    return Reference("gguf", str(path))
+    if not path.is_dir():
+        return Reference("gguf", str(gguf_named(name)))
+    held = sorted(path.glob("*.gguf"))
+    if len(held) != 1:
+        raise ModelNotFound(f"the folder {name!r} holds {len(held)} GGUF files; name the one to open")
+    return Reference("gguf", str(held[0]))
 
 
 def open_engine(
@@ -181,7 +183,7 @@ def folder_of(reference: Reference) -> Path:
     if reference.scheme == "gguf":
         raise ModelNotFound(f"{reference} is a GGUF file; this needs a folder in Hugging Face format")
     if reference.scheme == "zoo":
-        return Path(str(resources.files("palmette.models") / "zoo" / reference.name))
+        return zoo_folder(reference.name)
     if reference.scheme == "hf":
         return snapshot(reference.name, reference.revision)
     return Path(reference.name)

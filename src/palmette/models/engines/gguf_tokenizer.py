@@ -9,6 +9,7 @@ from typing import Any
 from palmette.core.errors import BadParameter, UnsupportedArchitecture
 from palmette.models.engines.gguf_library import ATTRIBUTES, Model
 from palmette.models.engines.tokenizer import unicode_text
+from palmette.models.template import LONGEST, ChatTemplate
 
 __all__ = ["GgufTokenizer"]
 
@@ -47,11 +48,11 @@ class GgufTokenizer:
         return {token: self._spelled(token) for token in sorted(self.special)}
 
     @property
-    def chat_template(self) -> tuple[str, dict[str, str]] | None:
-        """The file's own chat template and the tokens that it speaks of, or None."""
-        if self._template is None:
+    def chat_template(self) -> ChatTemplate | None:
+        """The file's own chat template with the tokens that it speaks of, or None."""
+        if self._template is None or len(self._template) > LONGEST:
             return None
-        return self._template, {name: self._spelled(token) for name, token in self._named.items()}
+        return ChatTemplate(self._template, {name: self._spelled(token) for name, token in self._named.items()})
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the beginning-of-sequence token where the file asks for one."""
