@@ -177,10 +177,11 @@ def test_branches_that_were_forgotten_are_the_same_when_they_grow(sequences: int
     assert few.branches == 0
 
 
-def test_the_cache_grows_as_it_is_needed_and_keeps_every_bit() -> None:
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_cache_grows_as_it_is_needed_and_changes_nothing(hidden: bool) -> None:
     model = gguf_engine.load(seedling())
-    lines = model._lines(False)
-    root = model.prefill([[5, 6, 7]])[0]
+    lines = model._lines(hidden)
+    root = model.prefill([[5, 6, 7]], hidden=hidden)[0]
     before = model.extend([root], [[8]])[0].logits
     first = lines.held.cells
     nodes = model.extend([root] * 4, [[9] * 300] * 4)
