@@ -3,7 +3,7 @@
 The wheel xllamacpp wraps llama.cpp's server only, but its shared object exports the functions of llama.h. Structures
 are passed by value there, so their layout matters: it is that of one version, is compared with the library's own
 default values when it is loaded, and a library that differs is refused before a model is touched.
-(Measured: a row of 32,000 scores is a numpy array after 0.013 ms here; through cyllama, as Python floats, after 2.7 ms.)
+(Measured: a row of 32,000 scores is a numpy array after 0.013 ms here; through cyllama, by Python floats, 2.7 ms.)
 """
 
 from __future__ import annotations
