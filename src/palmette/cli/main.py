@@ -25,6 +25,7 @@ VERBS = {
     "models": "List what can be run: weights on this disk, servers on this machine, providers with a key.",
     "pull": "Fetch a model from the Hugging Face Hub.",
     "serve": "Serve models behind the APIs of OpenAI, Anthropic, Gemini, Cohere and Ollama.",
+    "export": "Write a folder that is ready to be a Hugging Face Space.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "decide": "Ask typed questions about a text; every option gets a probability.",
     "logs": "Show the calls that were logged: what they said, took and cost.",

@@ -141,10 +141,9 @@ def read_settings(path: Path) -> Settings:
     server = _table(document.get("server", {}), "[server]")
     models = _table(document.get("models", {}), "[models]")
     keys = [_text(key, "[server] keys") for key in server.pop("keys", [])]
-    made = _made(Settings, server, "[server]", models=tuple(_model(name, row) for name, row in models.items()))
-    return replace(
-        made, keys=tuple(key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys)
-    )
+    made: Settings = _made(Settings, server, "[server]", models=tuple(_model(n, row) for n, row in models.items()))
+    kept = (key.removeprefix("sha256:") if key.startswith("sha256:") else fingerprint(key) for key in keys)
+    return replace(made, keys=tuple(kept))
 
 
 def _model(name: str, row: Any) -> ModelSettings:
