@@ -4,8 +4,8 @@
 
 A random-weight Llama of about 125 million parameters on the torch engine. Three measures: tokens a second of 16 streams
 together against one after another; the time to the first token of a short request while a prompt of 2,000 tokens is
-being read, against its idle value; requests of 200 clients at once, with the health check's latency meanwhile. `--serve`
-is the address of `transformers serve` on the same folder (printed), which then gets the same 16 requests.
+being read, against its idle value; requests of 200 clients at once, with the event loop's latency meanwhile. `--serve`
+is the address of `transformers serve`, which then gets the same 16 requests for a folder of these weights.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if given.serve:
             weights.save_pretrained(Path(folder))
-        engine = TorchEngine(weights, LetterTokenizer([chr(0x4E00 + i) if i > 25 else chr(97 + i) for i in range(32_000)]))
+        engine = TorchEngine(
+            weights, LetterTokenizer([chr(0x4E00 + i) if i > 25 else chr(97 + i) for i in range(32_000)])
+        )
         alone = local_model(engine, strategy=greedy())
         model = Batched(alone, most=STREAMS, waiting=48, memory=0)
         requests = [question(i) for i in range(STREAMS)]
