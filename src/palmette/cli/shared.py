@@ -154,7 +154,7 @@ def generation_options(function: F) -> F:
         click.option("--heal", is_flag=True, help="Let the model respell the prompt's last token (token healing)."),
         click.option(
             "--engine",
-            type=click.Choice(["auto", "numpy", "torch"]),
+            type=click.Choice(["auto", "numpy", "torch", "gguf"]),
             default="auto",
             show_default=True,
             help="What computes.",

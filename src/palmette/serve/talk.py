@@ -28,7 +28,8 @@ HEARTBEAT = 15.0  # seconds of silence in a stream before a comment is sent, so 
 # Fields that clients send and that change no answer of a model on this machine; any other is refused there.
 HARMLESS = frozenset({
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "stream_options", "keep_alive", "labels", "cache_control", "background", "priority", "request_timeout", "truncation",
+    "stream_options", "keep_alive", "labels", "cache_control", "priority", "request_timeout",
+    "truncation",
 })  # fmt: skip
 # Fields that would change it, were the model another; the answer says in a header that they did not.
 UNHEEDED = frozenset(
@@ -120,9 +121,9 @@ async def _send_whole(wire: Wire, response: Response, extension: Extension, send
     if extension.asked and isinstance(response.raw, dict) and "palmette" in response.raw:
         body["palmette"] = response.raw["palmette"]
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [
-        (b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *_notes((*response.notes, *extension.notes))
-    ]})  # fmt: skip
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    headers += _notes((*response.notes, *extension.notes))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": data})
 
 
