@@ -98,10 +98,7 @@ def _trimmed(run: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
     """A run without the small words at its ends and without a sentence's first word where that is no name."""
     while run and run[-1][2].lower() in _INSIDE:
         run = run[:-1]
-    while run and (run[0][2].lower() in STOP or run[0][2].lower() in _INSIDE):
-        if len(run) > 1 and run[0][2] == "The" and run[1][2][0].isupper():
-            run = run[1:]
-            continue
+    while run and (run[0][2].lower() in STOP or run[0][2].lower() in _INSIDE or run[0][2][0].isdigit()):
         run = run[1:]
     if not run or (len(run) == 1 and len(run[0][2]) == 1):
         return []
