@@ -164,7 +164,7 @@ class Chat:
         return self.values[name]
 
     def _messages(self) -> tuple[Any, ...]:
-        from palmette.models.remote.messages import Message
+        from palmette.core.message import Message
 
         return tuple(Message.of(cast(Any, role), text) for role, text in self.turns)
 
