@@ -113,7 +113,7 @@ class Fact:
         """A name that depends on the fact alone, the same in every store: F and ten hexadecimal digits.
 
         >>> Fact(Entity("Apple"), "created", Entity("iMac")).id
-        'F8c0fba0c31'
+        'F5a8160f50b'
         """
         parts = (self.subject.name, self.subject.type, self.relation, self.object.name, self.object.type)
         return "F" + hashlib.blake2b("\x1f".join(parts).encode(), digest_size=5).hexdigest()

@@ -87,7 +87,7 @@ def names_in(text: str, start: int = 0, end: int | None = None) -> list[tuple[in
         apart = run and "\n" in text[run[-1][1] : found.start()]
         if apart:
             runs.append(run := [])
-        if word[0].isupper() or (run and (word.lower() in _INSIDE or word[0].isdigit())):
+        if any(c.isupper() for c in word) or (run and (word.lower() in _INSIDE or word[0].isdigit())):
             run.append(place)
         elif run:
             runs.append([])
@@ -168,6 +168,7 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
 
 def _relation(between: str) -> str:
     """The words between two names, if they are a verb phrase."""
+    between = between.removeprefix(")")
     words = between.split()
     if not 1 <= len(words) <= _LONGEST or any(c in between for c in ",;:()[]“”\"|\n"):
         return ""

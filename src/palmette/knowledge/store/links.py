@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from palmette.core.errors import BadParameter
 from palmette.knowledge.names import alike, blocked, marks_of
 from palmette.knowledge.store.base import Database, batches, marks
 
-__all__ = ["apart", "clusters", "members", "resolve", "same", "suggestions"]
+__all__ = ["Same", "clusters", "resolve", "same", "suggestions", "unlink"]
 
 _RULE = "rule:"
 _Member = tuple[int, str, str]  # number, name, type
@@ -64,23 +65,20 @@ def _pairs(own: list[_Member], named: list[_Member]) -> list[tuple[int, int]]:
     return pairs
 
 
-def same(db: Database, a: int, b: int) -> None:
-    """Say that two entities are one. Taken back by `apart`."""
-    _say(db, a, b, "same")
-
-
-def apart(db: Database, a: int, b: int) -> None:
-    """Say that two entities are two, whatever a rule makes of them. Taken back by `same`."""
-    _say(db, a, b, "apart")
-
-
-def _say(db: Database, a: int, b: int, kind: str) -> None:
+def same(db: Database, a: int, b: int, *, kind: Literal["same", "apart"] = "same") -> None:
+    """Say that two entities are one, or that they are two whatever a rule makes of them; the last word counts."""
     if a == b:
         raise BadParameter("an entity is itself; a link needs two")
     with db.writing():
         pair = (min(a, b), max(a, b))
         db.run("DELETE FROM link WHERE a = ? AND b = ? AND source = 'user'", pair)
         db.load("link", ("a", "b", "kind", "source"), [(*pair, kind, "user")])
+
+
+def unlink(db: Database, a: int, b: int) -> int:
+    """Take back what a person said of two entities; the rules' links are as they would be without it."""
+    with db.writing():
+        return db.run("DELETE FROM link WHERE a = ? AND b = ? AND source = 'user'", (min(a, b), max(a, b)))
 
 
 def clusters(links: Iterable[tuple[int, int, str, str]]) -> dict[int, int]:
@@ -103,26 +101,39 @@ def clusters(links: Iterable[tuple[int, int, str, str]]) -> dict[int, int]:
     return {i: min(members) for i, members in group.items()}
 
 
-def members(db: Database, entity: int) -> list[int]:
-    """All entities that are the same as this one, itself included, ascending."""
-    found, edge = {entity}, [entity]
-    links: dict[tuple[int, int, str, str], None] = {}
-    while edge:
-        rows = []
-        for some in batches(edge):
-            inside = f"IN ({marks(len(some))})"
-            sql = f"SELECT a, b, kind, source FROM link WHERE a {inside} OR b {inside}"
-            rows += db.rows(sql, [*some, *some])
-        if not rows:
-            break
-        links |= dict.fromkeys((a, b, kind, source) for a, b, kind, source in rows)
-        reached = {i for a, b, kind, _ in rows for i in (a, b) if kind == "same"}
-        edge = sorted(reached - found)
-        found |= reached
-    if not links:
-        return [entity]
-    of = clusters(links)
-    return sorted(i for i in found if of.get(i, i) == of.get(entity, entity))
+class Same:
+    """Which entities are one, read anew whenever the store has changed."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._stamp: object = None
+        self._of: dict[int, int] = {}
+        self._members: dict[int, list[int]] = {}
+
+    def one(self, entity: int) -> int:
+        """The smallest of those that are the same."""
+        self._look()
+        return self._of.get(entity, entity)
+
+    def all(self, entity: int) -> list[int]:
+        """All that are the same as this one, itself included, ascending."""
+        self._look()
+        return self._members.get(self._of.get(entity, entity), [entity])
+
+    def spread(self, entities: Iterable[int]) -> list[int]:
+        """All that are the same as any of these, ascending."""
+        return sorted({same for entity in entities for same in self.all(entity)})
+
+    def _look(self) -> None:
+        stamp = self._db.changes()
+        if stamp == self._stamp:
+            return
+        self._of = clusters(self._db.rows("SELECT a, b, kind, source FROM link"))  # type: ignore[arg-type]
+        self._members = defaultdict(list)
+        for entity in sorted(self._of):
+            self._members[self._of[entity]].append(entity)
+        self._members = dict(self._members)
+        self._stamp = stamp
 
 
 def suggestions(db: Database, *, least: float = 0.75, most: int = 100) -> list[tuple[str, str, float]]:

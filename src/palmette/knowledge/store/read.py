@@ -14,7 +14,6 @@ from typing import Any
 from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.store.base import batches, marks
-from palmette.knowledge.store.links import members
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote
 
@@ -83,10 +82,7 @@ def entity(store: Store, name: str | Entity) -> list[int]:
     found = [i for i, e in find(store, text) if wanted is None or e == wanted]
     if not found:
         raise UnknownName("entity", text, _near(store, text), " It is not in the graph.")
-    out: dict[int, None] = {}
-    for number in found:
-        out |= dict.fromkeys(members(store.db, number))
-    return sorted(out)
+    return store.same.spread(found)
 
 
 def _near(store: Store, name: str) -> list[str]:
@@ -220,7 +216,7 @@ def _one(store: Store, e: Entity, known: dict[Entity, int]) -> int:
     """The number of the cluster that an entity belongs to."""
     if e not in known:
         number = next(i for i, found in find(store, e.name) if found == e)
-        known[e] = members(store.db, number)[0]
+        known[e] = store.same.one(number)
     return known[e]
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from palmette.core.errors import NotAStore, PalmetteError, StoreError, StoreLocked, StoreReadOnly
+from palmette.core.errors import BadParameter, NotAStore, PalmetteError, StoreError, StoreLocked, StoreReadOnly
 from palmette.knowledge.store.base import Row
 
 __all__ = ["SqliteDatabase"]
@@ -165,6 +165,8 @@ class SqliteDatabase:
             yield
         except sqlite3.Error as error:
             raise _ours(error, self.place, self._wait) from error
+        except UnicodeEncodeError as error:
+            raise BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again") from None
 
 
 def _check_file(path: Path, read_only: bool) -> None:

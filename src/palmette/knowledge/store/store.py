@@ -6,7 +6,7 @@ is what there would be had the document never been added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.schema import Schema
 from palmette.knowledge.store.base import Database, batches, marks, migrate
-from palmette.knowledge.store.links import resolve
+from palmette.knowledge.store.links import Same, resolve
 from palmette.knowledge.values import Chunk, Entity, Mention, Piece, Statement
 
 __all__ = ["ASSERTION", "Known", "Part", "Store", "now"]
@@ -68,6 +68,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.db = database
         migrate(database)
+        self.same = Same(database)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -87,8 +88,8 @@ class Store:
             forget: names of other documents that this one stands for.
         """
         with self.db.writing():
-            for name in (document.name, *forget):
-                self._remove(name)
+            for name in dict.fromkeys((document.name, *forget)):
+                self._remove(name, {part.hash for part in parts})
             number = self._take("document", 1)
             row = (number, document.name, document.title, document.hash, document.recipe, document.recorded_at)
             self.db.load("document", ("id", "name", "title", "hash", "recipe", "recorded_at"), [row])
@@ -106,7 +107,7 @@ class Store:
                 )
             )
             for (chunk, *_), part in zip(chunks, parts, strict=True):
-                self._say(part.statements, ids, chunk, model, document.recipe, document.recorded_at)
+                self._say([*map(_checked, part.statements)], ids, chunk, model, document.recipe, document.recorded_at)
                 found = [(chunk, ids[m.entity], m.start, m.end) for m in part.mentions]
                 self.db.load("mention", ("chunk", "entity", "first", "last"), found)
                 named = [(ids[e], surface, key_of(surface), chunk) for e, surface in part.aliases]
@@ -138,7 +139,8 @@ class Store:
             self.db.run("DELETE FROM maker WHERE id NOT IN (SELECT maker FROM assertion)")
         return gone
 
-    def _remove(self, name: str) -> int:
+    def _remove(self, name: str, kept: Collection[str] = ()) -> int:
+        """Delete a document's rows; a model's replies to its pieces as well, but for those that another piece has."""
         found = self.db.rows("SELECT id, title FROM document WHERE name = ?", (name,))
         if not found:
             return 0
@@ -162,7 +164,7 @@ class Store:
         self.db.unindex([(c, title, text) for c, text, _ in chunks])
         self.db.run("DELETE FROM chunk WHERE document = ?", (document,))
         self.db.run("DELETE FROM document WHERE id = ?", (document,))
-        for some in batches({h for _, _, h in chunks}):
+        for some in batches(sorted({h for _, _, h in chunks} - {*kept})):
             self.db.run(
                 f"DELETE FROM reply WHERE chunk_hash IN ({marks(len(some))}) "
                 "AND NOT EXISTS (SELECT 1 FROM chunk WHERE chunk.hash = reply.chunk_hash)", some,
@@ -223,7 +225,7 @@ class Store:
         Returns:
             how many were new.
         """
-        said = list(statements)
+        said = list(map(_checked, statements))
         with self.db.writing():
             ids = self._intern(e for s in said for e in (s.subject, s.object))
             new = [s for s in dict.fromkeys(said) if not self._said(s, ids, model)]
@@ -239,6 +241,27 @@ class Store:
         )
         values = (ids[s.subject], s.relation, ids[s.object], model, s.valid_from or "", s.valid_to or "")
         return bool(self.db.rows(sql, values))
+
+    def name(self, entity: Entity, surface: str) -> None:
+        """Say that an entity is also called so."""
+        with self.db.writing():
+            number = self._intern([entity])[entity]
+            key = key_of(surface)
+            self.db.run("DELETE FROM alias WHERE entity = ? AND surface = ? AND chunk IS NULL", (number, surface))
+            self.db.load("alias", ("entity", "surface", "key", "chunk"), [(number, surface, key, None)])
+            self._resolve({key})
+
+    def numbers(self, entities: Sequence[Entity]) -> list[int]:
+        """The numbers of entities that the store has.
+
+        Raises:
+            UnknownName: for one that it does not have.
+        """
+        ids = self._known(entities)
+        missing = next((e for e in entities if e not in ids), None)
+        if missing is not None:
+            raise UnknownName("entity", missing.name, [], " It is not in the graph.")
+        return [ids[e] for e in entities]
 
     def retract(self, statement: Statement, *, at: str = "") -> int:
         """Declare a fact no longer believed, from now on; what was believed before can still be asked for.
@@ -270,7 +293,7 @@ class Store:
                 None if chunk is None else s.start, None if chunk is None else s.end,
                 s.confidence, s.valid_from, s.valid_to,
             )
-            for i, s in enumerate(map(_checked, statements))
+            for i, s in enumerate(statements)
         ]  # fmt: skip
         self.db.load("assertion", ASSERTION, rows, {"maker": maker})
 
