@@ -21,6 +21,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "run": "Continue a prompt and stream the text.",
+    "chat": "Talk with a model, on this machine or behind an API.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",

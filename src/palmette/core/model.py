@@ -166,7 +166,7 @@ class Model:
         return await self._respond(request_of(request, **options), LOOP)
 
     def events(self, request: Prompt, **options: Any) -> Iterator[Event]:
-        """The answer as it comes; leaving the iterator stops the model. `palmette.core.events.fold` puts it together."""
+        """The answer as it comes, for `palmette.core.events.fold`; leaving the iterator stops the model."""
         return steps(self.produce(request_of(request, **options), BLOCKING))
 
     def aevents(self, request: Prompt, **options: Any) -> AsyncIterator[Event]:
