@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
+    from palmette.models.graph import graph
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
@@ -124,6 +125,7 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.graph": "graph",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
@@ -220,6 +222,7 @@ __all__ = [
     "explain",
     "fill",
     "grammar",
+    "graph",
     "greedy",
     "grow",
     "guide",

@@ -108,15 +108,16 @@ class Retriever:
 
     def _walked(self, question: str, most: int) -> list[tuple[int, float]]:
         web = self.web
-        seeds = self._seeds(question, web)
+        seeds = self.seeds(question)
         if not seeds.any():
             return []
         mass = pagerank(web.web, seeds, restart=RESTART)[: len(web.chunks)]
         best = np.argsort(-mass, kind="stable")[:most]
         return [(int(web.chunks[i]), float(mass[i])) for i in best if mass[i] > 0]
 
-    def _seeds(self, question: str, web: Snapshot) -> NDArray[np.float64]:
+    def seeds(self, question: str) -> NDArray[np.float64]:
         """Where the walk starts: float64[nodes]."""
+        web = self.web
         seeds = np.zeros(web.web.nodes)
         count = len(web.chunks)
         named: dict[int, float] = {}

@@ -77,6 +77,10 @@ class Database(Protocol):
         """Chunks that hold any of the words by BM25, the best first: (id, score)."""
         ...
 
+    def seen(self, word: str) -> int:
+        """How many chunks hold a word."""
+        ...
+
     def close(self) -> None:
         """Let go of the connection."""
         ...

@@ -154,6 +154,12 @@ class SqliteDatabase:
         sql = "SELECT rowid, -bm25(chunk_words) AS score FROM chunk_words WHERE chunk_words MATCH ? ORDER BY rank LIMIT ?"
         return [(int(i), float(s)) for i, s in self.rows(sql, (asked, most))] if asked else []
 
+    def seen(self, word: str) -> int:
+        """How many chunks hold a word."""
+        quoted = word.replace('"', "").replace("\x00", "")
+        sql = "SELECT count(*) FROM chunk_words WHERE chunk_words MATCH ?"
+        return int(self.rows(sql, (f'"{quoted}"',))[0][0]) if quoted else 0
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
