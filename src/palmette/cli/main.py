@@ -26,6 +26,7 @@ VERBS = {
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
+    "graph": "Build a knowledge graph from documents, ask it with quotes, see it, export it.",
     "strategies": "List the decoding strategies and views with their parameters.",
 }
 

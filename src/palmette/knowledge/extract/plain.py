@@ -27,13 +27,16 @@ STOP = frozenset(
     such than that the their them then there these they this those though through to too two under until up upon us very
     was we were what when where whether which while who whom whose why will with within without would you your""".split()
 )
-_INSIDE = frozenset("of the de and van von la le for in du di da del der den y e al el & on".split())
+_INSIDE = frozenset("of the de van von la le du di da del der den y e al el &".split())
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|&|[^\W_]+(?:['’.\-/][^\W_]+)*[+#]*|[^\s\w]")
 _VERBS = frozenset(
     """is are was were be been has have had became become becomes won wins wrote written writes made makes led leads met
     knows knew known gave given took taken sold bought built held holds ran runs began begun left went came stood sang sung
     played founded born died stars owns own beat taught grew rose fell drew sits lies lives bears contains features
     includes uses shows plays works remains belongs joined married""".split()
+)
+_PAST = frozenset(
+    "became won wrote made led met gave took sold bought built held ran began left went came sang taught".split()
 )
 _PREPOSITIONS = frozenset("of in on at by for from to with as into near within under over through against after".split())
 _AUXILIARY = frozenset("is are was were be been being has have had did does do will would can could may might must".split())
@@ -157,13 +160,35 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
     out = []
     for a, b in sentences(text):
         here = [e for e in ends if a <= e[0] and e[1] <= b]
-        for left, right in pairwise(here):
-            if left[2].literal or left[2] == right[2]:
+        last: tuple[str, Entity] | None = None  # the statement before: its relation and its object
+        for place, (left, right) in enumerate(pairwise(here)):
+            between = text[left[1] : right[0]]
+            dated = right[2].literal and last is not None and between.strip() in ("in", "on") and _past(last[0])
+            relation = f"{last[0]} {between.strip()}" if dated and last is not None else _relation(between)
+            if left[2].literal or left[2] == right[2] or not relation:
+                last = None
                 continue
-            relation = _relation(text[left[1] : right[0]])
-            if relation:
-                out.append(Statement(left[2], relation, right[2], a, b, 0.5))
+            subjects = [left[2], *([] if dated else _joined(text, here[: place + 1]))]
+            out += [Statement(subject, relation, right[2], a, b, 0.5) for subject in subjects if subject != right[2]]
+            last = (relation, right[2])
     return list(dict.fromkeys(out))
+
+
+def _joined(text: str, before: list[tuple[int, int, Entity]]) -> list[Entity]:
+    """The other subjects of "A, B and C verb": names that commas and an "and" join to the last one."""
+    out = []
+    for left, right in zip(before[-2::-1], before[:0:-1], strict=False):
+        joint = text[left[1] : right[0]].strip()
+        if left[2].literal or not (joint in ("and", ", and", "&") or (out and joint == ",")):
+            break
+        out.append(left[2])
+    return out
+
+
+def _past(relation: str) -> bool:
+    """Whether a relation is one verb in the past, which a date can follow."""
+    word = relation.split()[-1].lower()
+    return " " not in relation and (word.endswith("ed") or word in _PAST)
 
 
 def _relation(between: str) -> str:

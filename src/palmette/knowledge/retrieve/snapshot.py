@@ -103,7 +103,7 @@ def snapshot(store: Store) -> Snapshot:
     for chunk, thing in things.titled:
         ties[place[chunk], thing] = TITLE
     named = np.bincount(np.fromiter((t for _, t in ties), np.int64, len(ties)), minlength=len(things.entities))
-    rarity = np.log1p(len(rows) / np.maximum(1, named))
+    rarity = np.log1p((1 + len(rows)) / np.maximum(1, named))
     web = _web(len(rows), things, ties, rarity)
     entities = np.array(things.entities, np.int64)
     return Snapshot(stamp, np.array(list(place), np.int64), entities, things.of, lexicon, rarity, web)
@@ -126,13 +126,14 @@ class _Things:
             if entity in self.of:
                 self._seen[self.of[entity]].add(chunk)
         facts = store.db.rows("SELECT s, o, count(*) FROM assertion WHERE retracted_at IS NULL GROUP BY s, o")
+        self._spoken = {self.of[e] for s, o, _ in facts for e in (s, o) if e in self.of}
         self.facts = [(self.of[s], self.of[o], int(n)) for s, o, n in facts if s in self.of and o in self.of]
 
     def keys(self) -> dict[str, tuple[int, ...]]:
         """What may be found in a text: titles, what two passages name, what a fact speaks of, and other names."""
         titles = {thing for _, thing in self.titled}
         known = titles | {t for t, seen in self._seen.items() if len(seen) > 1}
-        known |= {t for s, o, _ in self.facts for t in (s, o)} | {self.of[e] for e, _ in self._aliases}
+        known |= self._spoken | {self.of[e] for e, _ in self._aliases}
         found: dict[str, dict[int, None]] = defaultdict(dict)
         for entity, name, key in self._rows:
             thing = self.of[entity]
