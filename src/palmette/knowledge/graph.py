@@ -152,7 +152,7 @@ class Graph:
 
     def ask(
         self, question: str, *, by: Any = None, mode: Mode | None = None, care: float = CARE, at: str | None = None,
-        known: str | None = None, max_tokens: int = 256,
+        known: str | None = None, max_tokens: int = 256, abstain: bool = True,
     ) -> Answer:  # fmt: skip
         """Answer a question, or say that the graph does not.
 
@@ -163,12 +163,13 @@ class Graph:
             care: the share of the question that must be spoken of, 0 to 1.
             at, known: what held at a time, what the graph knew at a time.
             max_tokens: of the model's answer.
+            abstain: whether a model may say that the facts do not answer.
         """
         model = self._open(by)
         if model is not None and not isinstance(model, Model | Local):
             raise BadParameter(f"{by!r} reads texts and answers no questions")
         when = When(at, known)
-        return ask(self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when)
+        return ask(self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when, abstain=abstain)
 
     def passages(self, question: str, most: int = 10, *, way: Way = "graph") -> list[Hit]:
         """The passages that a question needs, the best first."""

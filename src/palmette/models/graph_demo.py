@@ -9,7 +9,6 @@ from palmette.core.errors import PalmetteError
 from palmette.core.message import Message, Request
 from palmette.core.model import Model
 from palmette.knowledge.apple import QUESTION, SENTENCE, TRIPLES, TYPES
-from palmette.knowledge.extract.by_model import Local
 from palmette.knowledge.picture.drawing import drawn
 from palmette.models.graph import graph
 from palmette.models.opening import model as open_model
@@ -35,8 +34,8 @@ def demo(model: str = "none") -> Iterator[str]:
             notes.add(SENTENCE, name="sentence", by=source, **options)
         except PalmetteError as error:
             yield f"  {model} read nothing: {error}"
-        if source is not None and not notes.facts():
-            notes.add(SENTENCE, name="sentence")
+        if source is not None:
+            notes.add(SENTENCE, name="by rules")
         for fact in notes.facts():
             (said,) = notes.quotes(fact)[:1]
             yield f"  {fact.subject} | {fact.relation} | {fact.object}   {said.quote}"
@@ -72,7 +71,6 @@ def _freely(source: Any) -> str:
 def _asked(notes: Any, source: Any) -> Iterator[str]:
     modes = ["none"] if source is None else ["cite", "confined"] if hasattr(source, "engine") else ["cite"]
     for mode in modes:
-        answer = notes.ask(QUESTION, by=None if mode == "none" else source, mode=mode)
+        answer = notes.ask(QUESTION, by=None if mode == "none" else source, mode=mode, abstain=False)
         shown = answer.text.replace("\n", " ")
         yield f"  {mode}: {shown}"
-        assert isinstance(source, Local | Model) or source is None

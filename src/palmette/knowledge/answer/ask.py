@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from palmette.core.errors import BadParameter, Unsupported
@@ -35,7 +35,7 @@ __all__ = ["Answer", "MODES", "Mode", "ask"]
 
 Mode = Literal["cite", "confined", "free", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
-MOST_CITED, NONE = 6, "NONE"
+MOST_CITED, _TRIES, _ROOM = 6, 2, 64
 _CITE = (
     "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct first, "
     "as few as will do. If they do not answer it, name none."
@@ -82,7 +82,7 @@ class Answer:
 
 def ask(
     search: Retriever, question: str, by: Model | Local | None = None, *, mode: Mode | None = None, care: float = CARE,
-    max_tokens: int = 256, when: When = NOW,
+    max_tokens: int = 256, when: When = NOW, abstain: bool = True,
 ) -> Answer:  # fmt: skip
     """Answer a question.
 
@@ -94,6 +94,7 @@ def ask(
         care: how much of the question must be spoken of; see `gather`.
         max_tokens: of the model's answer.
         when: the times.
+        abstain: whether a model may say that the facts do not answer.
 
     Raises:
         BadParameter: for a mode without the model that it needs.
@@ -118,11 +119,11 @@ def ask(
         return _plain(found)
     if mode == "confined":
         assert isinstance(by, Local)
-        return _confined(search, found, by, max_tokens, when)
+        return _confined(search, found, by, max_tokens, when, abstain)
     if not found.facts:
         return Answer("I cannot answer that from this graph: no fact speaks to it.", mode, True, (), found)
     if mode == "cite":
-        return _cited(found, by, max_tokens)
+        return _cited(found, by, max_tokens, 0 if abstain else 1)
     return _free(search, found, by, max_tokens)
 
 
@@ -144,21 +145,16 @@ def _rendered(facts: Sequence[Fact]) -> str:
 # -- cite --------------------------------------------------------------------------------------------------------------
 
 
-def _cited(found: Evidence, by: Model | Local, max_tokens: int) -> Answer:
-    facts, calls, tokens = found.facts, 0, 0
+def _cited(found: Evidence, by: Model | Local, max_tokens: int, least: int) -> Answer:
+    calls = tokens = 0
     picked: list[str] = []
-    for _ in range(2):
-        ids = [f"F{i}" for i in range(1, len(facts) + 1)]
-        listed = {"type": "array", "items": {"enum": ids}, "uniqueItems": True, "maxItems": MOST_CITED}
-        schema = {"type": "object", "properties": {"facts": listed}, "required": ["facts"], "additionalProperties": False}
-        said = _told(_CITE, found.question, facts, ids)
-        try:
-            text, used = _asked(by, said, schema, max_tokens)
-        except _TooLong:
-            facts = facts[: len(facts) // 2]
-            if not facts:
-                raise BadParameter("the question leaves this model's context no room for a single fact") from None
-            continue
+    facts = _fitting(by, _CITE, found)
+    ids = [f"F{i}" for i in range(1, len(facts) + 1)]
+    listed = {"type": "array", "items": {"enum": ids}, "uniqueItems": True, "minItems": least, "maxItems": MOST_CITED}
+    schema = {"type": "object", "properties": {"facts": listed}, "required": ["facts"], "additionalProperties": False}
+    said = _told(_CITE, found.question, facts, ids)
+    while calls < _TRIES:
+        text, used = _asked(by, said, schema, max_tokens)
         calls, tokens = calls + 1, tokens + used
         try:
             picked = [i for i in dict.fromkeys(json.loads(text)["facts"]) if i in ids]
@@ -171,8 +167,24 @@ def _cited(found: Evidence, by: Model | Local, max_tokens: int) -> Answer:
     return Answer(_rendered(chosen), "cite", False, chosen, found, (), calls, tokens)
 
 
-class _TooLong(Exception):
-    """The prompt does not fit the context."""
+def _fitting(by: Model | Local, task: str, found: Evidence) -> tuple[Fact, ...]:
+    """As many of the facts, the best first, as a context holds with room for an answer.
+
+    Raises:
+        BadParameter: if it does not hold one.
+    """
+    facts = found.facts
+    while isinstance(by, Local):
+        ids = [f"F{i}" for i in range(1, len(facts) + 1)]
+        prompt = by.spoken(by.engine, _told(task, found.question, facts, ids))
+        if by.engine.context_length - len(prompt) > _ROOM:
+            break
+        if len(facts) < 2:
+            raise BadParameter(
+                f"{by.id} holds {by.engine.context_length} tokens, too few for the question with a single fact"
+            )
+        facts = facts[: len(facts) // 2]
+    return facts
 
 
 def _told(task: str, question: str, facts: Sequence[Fact], ids: Sequence[str] | None = None) -> tuple[Message, ...]:
@@ -192,8 +204,6 @@ def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, ma
         return response.text, (response.usage.input + response.usage.output) if response.usage else 0
     prompt = by.spoken(by.engine, said)
     room = by.engine.context_length - len(prompt) - 1
-    if room < 64:
-        raise _TooLong
     views = (*([] if schema is None else [constraint(schema)]), *by.views)
     strategy = by.strategy or greedy()
     most = min(max_tokens, room)
@@ -204,10 +214,12 @@ def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, ma
 # -- confined ----------------------------------------------------------------------------------------------------------
 
 
-def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, when: When) -> Answer:
+def _confined(
+    search: Retriever, found: Evidence, by: Local, max_tokens: int, when: When, abstain: bool
+) -> Answer:
     store, engine = search.store, by.engine
     start = found.things or None
-    rule = GraphConstraint(engine, store, start=start, when=when)
+    rule = GraphConstraint(engine, store, start=start, when=when, abstain=abstain)
     facts = found.facts
     said = _told("Say the path of facts that answers the question.", found.question, facts)
     prompt = by.spoken(engine, said)
@@ -239,15 +251,8 @@ def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, wh
 
 
 def _free(search: Retriever, found: Evidence, by: Model | Local, max_tokens: int) -> Answer:
-    facts = found.facts
-    while True:
-        try:
-            text, tokens = _asked(by, _told(_FREE, found.question, facts), None, max_tokens)
-            break
-        except _TooLong:
-            facts = facts[: len(facts) // 2]
-            if not facts:
-                raise BadParameter("the question leaves this model's context no room for a single fact") from None
+    facts = _fitting(by, _FREE, found)
+    text, tokens = _asked(by, _told(_FREE, found.question, facts), None, max_tokens)
     checked = verify(search, text, found)
     used = tuple(dict.fromkeys(fact for sentence in checked for fact in sentence.facts))
-    return replace(Answer(text.strip(), "free", not text.strip(), used, found, checked, 1, tokens))
+    return Answer(text.strip(), "free", not text.strip(), used, found, checked, 1, tokens)

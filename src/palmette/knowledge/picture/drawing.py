@@ -115,7 +115,7 @@ def _settled(count: int, ends: NDArray[np.int64], widths: Places, rounds: int) -
             force = pull * (np.sqrt((pull**2).sum(-1)) / spring)[:, None]
             np.add.at(push, apart[:, 0], -force)
             np.add.at(push, apart[:, 1], force)
-        push -= places * 0.25                                                                  # islands stay in sight
+        push -= places * 1.2                                                                  # islands stay in sight
         length = np.maximum(np.sqrt((push**2).sum(-1)), 1e-9)
         heat = spring * 0.6 * (1 - turn / rounds) + 0.5
         places = places + push / length[:, None] * np.minimum(length, heat)[:, None]
