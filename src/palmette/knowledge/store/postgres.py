@@ -62,7 +62,11 @@ class PostgresDatabase:
             self._connection.execute(f"SET search_path TO {schema}")
             self._connection.execute(f"SET default_transaction_read_only TO {'on' if read_only else 'off'}")
             self._connection.execute("SET client_min_messages TO warning")
-        self._check()
+        try:
+            self._check()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _check(self) -> None:
         tables = {name for (name,) in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = ?", (self._schema,))}

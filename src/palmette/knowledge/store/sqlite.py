@@ -57,14 +57,17 @@ class SqliteDatabase:
             self._connection = sqlite3.connect(
                 target, uri=not memory, timeout=wait, isolation_level=None, check_same_thread=False
             )
-            self._prepare(durable)
+            try:
+                self._prepare(durable)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def _prepare(self, durable: bool) -> None:
         run = self._connection.execute
         found = run("PRAGMA application_id").fetchone()[0]
         tables = run("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and found != _APPLICATION:
-            self._connection.close()
             raise NotAStore(f"{self.place} is an SQLite database, but not a knowledge graph of Palmette's")
         run("PRAGMA cache_size=-65536")
         run("PRAGMA temp_store=MEMORY")

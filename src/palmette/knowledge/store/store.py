@@ -67,7 +67,11 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.db = database
-        migrate(database)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
         self.same = Same(database)
 
     def close(self) -> None:
