@@ -57,6 +57,7 @@ def _support(search: Retriever, sentence: str, found: Evidence | None) -> list[F
         ends = {stem(w) for e in (fact.subject, fact.object) for w in tokens_of(e.name)}
         said = {stem(w) for part in (fact.relation, *(q.text for q in fact.quotes)) for w in tokens_of(part)}
         rest = words - ends
-        if len(rest & said) >= _SHARE * len(rest):
+        bare = f" {key_of(fact.relation)} " in key  # "is" and its like are no words of their own
+        if len(rest & said) >= _SHARE * len(rest) if rest else bare:
             out.append(fact)
     return out
