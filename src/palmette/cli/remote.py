@@ -25,7 +25,7 @@ _SETTINGS = ("temperature", "top_p", "top_k")
 
 def run_remote(model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool) -> int:
     """Ask and stream the text to standard output; notes on what could not be said go to standard error."""
-    from palmette.models.remote.model import connect
+    from palmette.models.opening import model as opened
 
     local = {"--regex": generation.regex, "--choices": generation.choices, "--grammar": generation.grammar,
              "--heal": generation.heal, "--dialect": generation.dialect}  # fmt: skip
@@ -37,7 +37,7 @@ def run_remote(model: str, prompt: str, generation: Generation, refused: Sequenc
         )
     schema = None if generation.json_schema is None else json.loads(read_text(generation.json_schema))
     given = {} if schema is None else {"output": schema}
-    asked = connect(
+    asked = opened(
         model, max_tokens=generation.max_tokens, seed=generation.seed or None, stop=generation.stop,
         **_settings(generation.settings), **given,
     )  # fmt: skip

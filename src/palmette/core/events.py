@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from palmette.core.message import Finish, Part, Reasoning, Response, Text, TokenScore, ToolCall, Usage
+from palmette.core.message import Finish, Media, Part, Reasoning, Response, Text, TokenScore, ToolCall, Usage
 
 __all__ = ["Collector", "Event", "fold", "unfold"]
 
@@ -29,6 +29,10 @@ class Event:
         usage: tokens so far; a later one replaces it, field by field where it has them.
         index: which of several answers it belongs to.
         whole: the answer all at once, from a model that does not stream.
+        thinks: whether the part that begins is reasoning, should it have no text (some providers tell its mark alone).
+        media: a picture, sound or file, which comes in one piece.
+        prompt_logprobs: for each token of the prompt, if they were asked for.
+        raw: what else belongs to the answer, see Response.
     """
 
     text: str = ""
@@ -46,6 +50,10 @@ class Event:
     index: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, compare=False)
     whole: Response | None = None
+    thinks: bool = False
+    media: Part | None = None
+    prompt_logprobs: tuple[TokenScore, ...] = ()
+    raw: Any = None
 
 
 class _Open:
@@ -72,14 +80,16 @@ class Collector:
     """Puts a streamed answer together: parts in the order in which they began."""
 
     def __init__(self, notes: Iterable[str] = ()) -> None:
-        self._parts: list[_Open] = []
+        self._parts: list[_Open | Part] = []
         self._calls: dict[int, _Open] = {}
         self._logprobs: list[TokenScore] = []
+        self._prompt_logprobs: list[TokenScore] = []
         self._usage: Usage | None = None
         self._notes = list(notes)
         self._headers: dict[str, str] = {}
         self._others: dict[int, Collector] = {}
         self._whole: Response | None = None
+        self._raw: Any = None
         self._id = self._model = ""
         self.finish: Finish | None = None
 
@@ -92,15 +102,20 @@ class Collector:
         if event.index:
             self._others.setdefault(event.index, Collector()).add(replace(event, index=0, usage=None, headers={}))
             return
-        if event.text or (event.new and not event.call and not event.reasoning and not event.signature):
+        thinks = bool(event.reasoning or event.signature or event.thinks)
+        alone = not event.call and not thinks and event.media is None
+        if event.text or (alone and (event.new or event.meta)):
             self._grow(Text, event).texts.append(event.text)
-        if event.reasoning or event.signature:
+        if thinks:
             part = self._grow(Reasoning, event)
             part.texts.append(event.reasoning)
             part.signature += event.signature
         if event.call is not None:
             self._call(event)
+        if event.media is not None:
+            self._parts.append(event.media)
         self._logprobs += event.logprobs
+        self._prompt_logprobs += event.prompt_logprobs
         self.finish = event.finish or self.finish
 
     @property
@@ -110,13 +125,15 @@ class Collector:
             return replace(self._whole, notes=(*self._whole.notes, *self._notes)) if self._notes else self._whole
         others = tuple(replace(c.response, id=self._id, model=self._model) for _, c in sorted(self._others.items()))
         return Response(
-            tuple(part.closed() for part in self._parts), self.finish or "other", self._usage, self._id, self._model,
-            tuple(self._notes), tuple(self._logprobs), others, self._headers,
+            tuple(part.closed() if isinstance(part, _Open) else part for part in self._parts), self.finish or "other",
+            self._usage, self._id, self._model, tuple(self._notes), tuple(self._logprobs), others, self._headers,
+            raw=self._raw, prompt_logprobs=tuple(self._prompt_logprobs),
         )  # fmt: skip
 
     def _common(self, event: Event) -> None:
         self._id, self._model = event.id or self._id, event.model or self._model
         self._notes += event.notes
+        self._raw = event.raw if event.raw is not None else self._raw
         if event.headers:
             self._headers.update(event.headers)
         if event.usage is not None:
@@ -124,11 +141,13 @@ class Collector:
 
     def _grow(self, kind: type[Text] | type[Reasoning], event: Event) -> _Open:
         """The part that this event adds to: the last one, or a new one."""
-        if event.new or not self._parts or self._parts[-1].kind is not kind:
-            self._parts.append(_Open(kind))
+        last = self._parts[-1] if self._parts else None
+        if event.new or not isinstance(last, _Open) or last.kind is not kind:
+            last = _Open(kind)
+            self._parts.append(last)
         if event.meta and event.call is None:
-            self._parts[-1].meta.update(event.meta)
-        return self._parts[-1]
+            last.meta.update(event.meta)
+        return last
 
     def _call(self, event: Event) -> None:
         assert event.call is not None
@@ -161,20 +180,24 @@ def unfold(response: Response, index: int = 0) -> Iterator[Event]:
     True
     """
     if not index:
-        yield Event(id=response.id, model=response.model, notes=response.notes, headers=response.headers)
+        yield Event(id=response.id, model=response.model, notes=response.notes, headers=response.headers,
+                    raw=response.raw)  # fmt: skip
     place = 0
     for part in response.parts:
         match part:
             case Text():
                 yield Event(part.text, meta=part.meta, new=True, index=index)
             case Reasoning():
-                yield Event("", part.text, part.signature, meta=part.meta, new=True, index=index)
+                yield Event("", part.text, part.signature, meta=part.meta, new=True, index=index, thinks=True)
             case ToolCall():
                 yield Event(call=(place, part.id, part.name, part.arguments), meta=part.meta, index=index)
                 place += 1
+            case Media():
+                yield Event(media=part, index=index)
     for i, other in enumerate(response.alternatives, 1):
         yield from unfold(other, i)
-    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index)
+    yield Event(finish=response.finish, usage=response.usage, logprobs=response.logprobs, index=index,
+                prompt_logprobs=response.prompt_logprobs)  # fmt: skip
 
 
 def _later(old: Usage | None, new: Usage) -> Usage:

@@ -155,6 +155,7 @@ class Request:
         model: the provider's name for the model; empty for the model that is asked.
         n: how many answers; the others are the response's `alternatives`.
         top_logprobs: how many likeliest tokens to report at each place, 0 for those that were chosen alone.
+        prompt_logprobs: whether to report the tokens of the prompt as well.
         tools: functions it may call.
         tool_choice: "auto", "none", "required", or the name of the one that it must call.
         parallel_tools: whether it may call several at once.
@@ -184,6 +185,7 @@ class Request:
     output: Output | None = None
     effort: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    prompt_logprobs: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ class Response:
         alternatives: further answers, if more than one was asked for.
         headers: what the provider says of limits and of the request's id.
         raw: the body as it came, where there is one.
+        prompt_logprobs: for each token of the prompt, if they were asked for; the first has none and stands at -inf.
     """
 
     parts: tuple[Part, ...]
@@ -229,6 +232,7 @@ class Response:
     alternatives: tuple[Response, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     raw: Any = field(default=None, compare=False, repr=False)
+    prompt_logprobs: tuple[TokenScore, ...] = ()
 
     @property
     def text(self) -> str:

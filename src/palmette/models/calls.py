@@ -93,6 +93,7 @@ class Splitter:
         self._started = not trim
         self._state = "unknown" if thinks else "text"
         self._called = False
+        self._fresh = False
 
     def feed(self, text: str) -> list[Event]:
         """The events that are certain now."""
@@ -102,6 +103,9 @@ class Splitter:
         events: list[Event] = []
         if self._state in ("unknown", "thought"):
             events += self._thought()
+        if self._state == "gap":
+            self._held = self._held.lstrip()
+            self._state = "text" if self._held else "gap"
         if self._state == "text":
             ready = self._ready()
             if ready:
@@ -113,6 +117,8 @@ class Splitter:
         rest, self._held = self._held, ""
         if self._state == "thought":
             return [Event(reasoning=rest)] if rest else []
+        if self._state == "gap":
+            return []
         words, calls = calls_in(rest, self._tools) if self._tools else (rest, [])
         self._called = bool(calls)
         made = [Event(words)] if words else []
@@ -127,20 +133,22 @@ class Splitter:
         if self._state == "unknown":
             start = self._held.lstrip()
             if start.startswith(_THINK):
-                self._held, self._state = start[len(_THINK) :].lstrip("\n"), "thought"
+                self._held, self._state, self._fresh = start[len(_THINK) :], "thought", True
             elif _THINK.startswith(start):
                 return []
             else:
                 self._state = "text"
                 return []
+        if self._fresh:  # line breaks at the borders of a thought belong to the tags
+            self._held = self._held.lstrip("\n")
+            self._fresh = not self._held
         at = self._held.find(_THOUGHT)
-        if at < 0:
-            keep = _overlap(self._held, _THOUGHT)
-            ready = self._held[: len(self._held) - keep]
-            self._held = self._held[len(ready) :]
-            return [Event(reasoning=ready)] if ready else []
-        said, self._held, self._state = self._held[:at].rstrip("\n"), self._held[at + len(_THOUGHT) :].lstrip(), "text"
-        return [Event(reasoning=said)] if said else []
+        if at >= 0:
+            said, self._held, self._state = self._held[:at].rstrip("\n"), self._held[at + len(_THOUGHT) :], "gap"
+            return [Event(reasoning=said)] if said else []
+        certain = self._held[: len(self._held) - _overlap(self._held, _THOUGHT)].rstrip("\n")
+        self._held = self._held[len(certain) :]
+        return [Event(reasoning=certain)] if certain else []
 
     def _ready(self) -> str:
         """The text that no call can begin in any more."""

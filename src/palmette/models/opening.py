@@ -11,6 +11,7 @@ from palmette.core.errors import Unsupported
 from palmette.models.local import LocalModel, local_model
 from palmette.models.remote.model import connect
 from palmette.models.remote.providers import is_remote
+from palmette.models.remote.space import space
 from palmette.models.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def model(
 
     Args:
         reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, an engine, a merge (see `palmette.merge`), or
-            PROVIDER:NAME, a model behind an API: openai, anthropic, gemini, cohere, ollama … (see `palmette.connect`).
+            PROVIDER:NAME, a model behind an API: openai, anthropic, gemini, cohere, ollama … (see `palmette.connect`),
+            or space:OWNER/NAME, a Gradio Space (see `palmette.space`).
         strategy: how to choose tokens; nucleus sampling with p = 0.9 by default, plain sampling with a dialect.
         views: what to see the model through, the first nearest to the model.
         dialect: read `settings` as this program does, "paper", "hf", "llama.cpp" or "vllm" ("paper" unless given); its
@@ -70,5 +72,6 @@ def model(
                 f"{reference} does not give the scores of every token, which strategies and views need; they work with "
                 "models on this machine. What it takes: temperature, top_p, top_k, output …"
             )
-        return connect(reference, **{**(settings or {}), **options})
+        start = space if reference.startswith("space:") else connect
+        return start(reference, **{**(settings or {}), **options})
     return local_model(reference, strategy=strategy, views=views, dialect=dialect, settings=settings, **options)

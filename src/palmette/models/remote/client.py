@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import os
 import random
 import re
 import ssl
@@ -15,8 +16,8 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import httpx2
 
@@ -25,6 +26,7 @@ from palmette.core.errors import (
     KeyRefused,
     NoConnection,
     NotServed,
+    Offline,
     ProviderError,
     ProviderFailed,
     RateLimited,
@@ -33,11 +35,11 @@ from palmette.core.errors import (
 )
 from palmette.core.waiting import Way
 from palmette.models.remote.stream import Lines, ServerEvents
-from palmette.models.remote.wires.base import Wire
 
-__all__ = ["Client", "Limits", "Secret", "told"]
+__all__ = ["Client", "Limits", "Secret", "Upload", "client_of", "told"]
 
 _DATE = re.compile(r"^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$")
+_clients: dict[Any, Client] = {}
 LARGEST = 64 << 20  # bytes of an answer
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 _TYPES: dict[int, type[ProviderError]] = {
@@ -84,6 +86,25 @@ class Limits:
     retries: int = 2
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A body that is no JSON."""
+
+    kind: str
+    content: bytes = field(repr=False)
+
+
+class Framed(Protocol):
+    """What the client has to know of an API: how its streams are cut, and where its errors say what is wrong."""
+
+    @property
+    def framing(self) -> Literal["sse", "lines"]: ...
+    def complaint(self, body: Any) -> str: ...
+
+
+Body = Mapping[str, Any] | Upload | None  # None asks with GET
+
+
 class Client:
     """Connections to one host, with its key.
 
@@ -109,7 +130,7 @@ class Client:
         self._key = key
         self._settings: dict[str, Any] = {"follow_redirects": False, "proxy": proxy, "verify": _trusted(verify)}
         self._pool: httpx2.Client | None = None
-        self._pools: weakref.WeakKeyDictionary[Any, httpx2.AsyncClient] = weakref.WeakKeyDictionary()
+        self._pools: weakref.WeakKeyDictionary[Any, tuple[httpx2.AsyncClient, Any]] = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"Client({self.base!r})"
@@ -120,7 +141,7 @@ class Client:
             self._pool.close()
             self._pool = None
 
-    async def get(self, path: str, way: Way, wire: Wire) -> Any:
+    async def get(self, path: str, way: Way, wire: Framed) -> Any:
         """The JSON at a path.
 
         Raises:
@@ -128,9 +149,7 @@ class Client:
         """
         return (await self.post(path, None, way, wire))[0]
 
-    async def post(
-        self, path: str, body: Mapping[str, Any] | None, way: Way, wire: Wire
-    ) -> tuple[Any, Mapping[str, str]]:
+    async def post(self, path: str, body: Body, way: Way, wire: Framed) -> tuple[Any, Mapping[str, str]]:
         """The answer's JSON, and what its headers tell.
 
         Raises:
@@ -141,7 +160,7 @@ class Client:
             return self._json(answer, await self._read(answer, way, end)), told(answer.headers)
 
     async def stream(
-        self, path: str, body: Mapping[str, Any], way: Way, wire: Wire
+        self, path: str, body: Body, way: Way, wire: Framed
     ) -> AsyncIterator[tuple[str, Any, Mapping[str, str] | None]]:
         """(event name, JSON, headers with the first) as they come; closing the iterator closes the connection.
 
@@ -172,7 +191,7 @@ class Client:
 
     @asynccontextmanager
     async def _answer(
-        self, path: str, body: Mapping[str, Any] | None, way: Way, wire: Wire, end: float
+        self, path: str, body: Body, way: Way, wire: Framed, end: float
     ) -> AsyncIterator[httpx2.Response]:
         """A successful answer, its body unread; tried again where that may help."""
         for attempt in range(self.limits.retries + 1):
@@ -194,18 +213,22 @@ class Client:
         finally:
             await _closed(answer, way)
 
-    async def _send(self, path: str, body: Mapping[str, Any] | None, way: Way, end: float) -> httpx2.Response:
+    async def _send(self, path: str, body: Body, way: Way, end: float) -> httpx2.Response:
+        if os.environ.get("PALMETTE_OFFLINE", "0") not in ("", "0"):
+            raise Offline(f"PALMETTE_OFFLINE is set: nothing was sent to {self.base}; unset it to ask")
         headers = dict(self._headers)
         if self._key is not None:
             headers[self._key[0]] = self._key[1].reveal()
         content = None
-        if body is not None:
+        if isinstance(body, Upload):
+            headers["content-type"], content = body.kind, body.content
+        elif body is not None:
             headers["content-type"] = "application/json"
             content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         left = max(0.001, end - time.monotonic())
         patience = httpx2.Timeout(min(self.limits.read, left), connect=min(self.limits.connect, left))
         verb = "GET" if body is None else "POST"
-        pool: Any = self._blocking_pool() if way.blocking else self._loop_pool()
+        pool: Any = self._blocking_pool() if way.blocking else await self._loop_pool()
         request = pool.build_request(verb, self.base + path, content=content, headers=headers, timeout=patience)
         with self._failures():
             sent = pool.send(request, stream=True)
@@ -216,12 +239,15 @@ class Client:
             self._pool = httpx2.Client(**self._settings)
         return self._pool
 
-    def _loop_pool(self) -> httpx2.AsyncClient:
-        """Connections belong to an event loop."""
+    async def _loop_pool(self) -> httpx2.AsyncClient:
+        """Connections belong to an event loop, and are closed when it ends."""
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
-            self._pools[loop] = httpx2.AsyncClient(**self._settings)
-        return self._pools[loop]
+            pool = httpx2.AsyncClient(**self._settings)
+            guard = _closing(pool)
+            self._pools[loop] = (pool, guard)
+            await anext(guard)
+        return self._pools[loop][0]
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -259,7 +285,7 @@ class Client:
     async def _read(self, answer: httpx2.Response, way: Way, end: float) -> bytes:
         return b"".join([chunk async for chunk in self._chunks(answer, way, end)])
 
-    async def _failure(self, answer: httpx2.Response, way: Way, wire: Wire, end: float) -> ProviderError:
+    async def _failure(self, answer: httpx2.Response, way: Way, wire: Framed, end: float) -> ProviderError:
         """The error that a status stands for, with what the provider says about it."""
         try:
             raw = await self._read(answer, way, end)
@@ -280,7 +306,9 @@ class Client:
                 f"{text}; redirects are not followed, since the key belongs to this host alone", status
             )
         kind = _TYPES.get(status, ProviderFailed if status >= 500 else RequestRefused)
-        return kind(text + kind.advice, status)
+        failure = kind(text + kind.advice, status)
+        failure.headers = told(answer.headers)
+        return failure
 
     async def _rest(self, seconds: float, way: Way, end: float) -> bool:
         """Wait before the next try, if there is time for it."""
@@ -311,6 +339,26 @@ class Client:
 def told(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that tell of limits and of the request."""
     return {k: v for k, v in headers.items() if "ratelimit" in k or k in ("retry-after", "x-request-id", "request-id")}
+
+
+def client_of(
+    base: str, headers: Mapping[str, str], key: tuple[str, str] | None, limits: Limits | None, **settings: Any
+) -> Client:
+    """One client for each address, key and setting: making one takes far longer than a call."""
+    limits = limits or Limits()
+    mark = (base, tuple(sorted(headers.items())), key, limits, tuple(sorted(settings.items())))
+    if mark not in _clients:
+        secret = None if key is None else (key[0], Secret(key[1]))
+        _clients[mark] = Client(base, headers, secret, limits, **settings)
+    return _clients[mark]
+
+
+async def _closing(pool: httpx2.AsyncClient) -> AsyncIterator[None]:
+    """An event loop closes its open generators when it ends, and this one closes the connections."""
+    try:
+        yield
+    finally:
+        await pool.aclose()
 
 
 async def _closed(answer: httpx2.Response, way: Way) -> None:
