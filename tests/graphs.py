@@ -14,7 +14,8 @@ from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Statement
 
 NASTY = (
-    "O'Neil \"Bobby\"; DROP TABLE entity; --", "a MATCH b* NEAR(c) OR \"d", "`x`) DETACH DELETE n //", "{{7*7}} ${x} %s ? :a",
+    "O'Neil \"Bobby\"; DROP TABLE entity; --", "a MATCH b* NEAR(c) OR \"d", "`x`) DETACH DELETE n //",
+    "{{7*7}} ${x} %s ? :a",
     "\\u0041 \\ ' '' \"\"", "naïve — 東京 🙂", "a\tb\nc", "<b>&amp;</b>", "-", "?x", "NULL",
 )  # fmt: skip
 
@@ -60,6 +61,7 @@ def distance(triples: Iterable[tuple[str, str, str]], start: str, goal: str) -> 
 
 
 WORDS: Sequence[str] = (
-    "Apple", "created", "iMac", "founded", "Steve Jobs", "International Business Machines (IBM)", "IBM", "in", "1976", "the",
-    "was", "Paris", ".", "met", "Thomas J. Watson", "of", "and", "U.S.", "SR-2023-052", "SR-2023-053", "\n\n", "owns", ",",
+    "Apple", "created", "iMac", "founded", "Steve Jobs", "International Business Machines (IBM)", "IBM", "in",
+    "1976", "the", "was", "Paris", ".", "met", "Thomas J. Watson", "of", "and", "U.S.", "SR-2023-052", "SR-2023-053",
+    "\n\n", "owns", ",",
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""A real PostgreSQL for the tests: Debian's, or the one in the `pgserver` package. Without either, tests skip and say so.
+"""A real PostgreSQL for the tests: Debian's, or the one in the `pgserver` package. Without either, tests skip and say
+so.
 
 PostgreSQL refuses root, so a root's tests run it as another user; it listens on a socket in a temporary folder alone.
 """

@@ -24,7 +24,7 @@ from palmette.tokens.views import VIEWS
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "palmette"
 FILES = sorted(SOURCE.rglob("*.py"))
-LAYERS = {"core": 0, "tokens": 1, "weights": 1, "models": 2, "serve": 3, "cli": 4}
+LAYERS = {"core": 0, "tokens": 1, "weights": 1, "knowledge": 2, "models": 3, "serve": 4, "cli": 5}
 HEAVY = {"torch", "transformers", "matplotlib", "numpy", "rich", "tokenizers", "safetensors", "huggingface_hub"}
 
 
@@ -148,6 +148,6 @@ def test_the_readme_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in ("math", "code", "base"):  # the models that it merges
         shutil.copytree(SOURCE / "models" / "zoo" / "seedling", tmp_path / name)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(compile(block, "README.md", "exec", dont_inherit=True), {})  # noqa: S102 - our own README

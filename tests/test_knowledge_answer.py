@@ -1,4 +1,4 @@
-"""Laws of answering: nothing that the graph does not have, a quote for everything, and silence where there is nothing."""
+"""Laws of answering: nothing that the graph does not have, a quote for everything, silence where there is nothing."""
 
 from __future__ import annotations
 
@@ -116,7 +116,11 @@ def test_random_weights_say_paths_of_the_graph_under_every_strategy() -> None:
     for strategy in (palmette.sample(), palmette.beam(3), palmette.greedy(), palmette.nucleus(0.9)):
         for seed in range(3):
             views = [constrain(rule, "graph"), palmette.temperature(2.0)]
-            best = decode(engine, [5, 6, 7], strategy, views=views, max_tokens=120, seed=seed, trace=False).run().answers[0]
+            best = (
+                decode(engine, [5, 6, 7], strategy, views=views, max_tokens=120, seed=seed, trace=False)
+                .run()
+                .answers[0]
+            )
             state = rule.start()
             for token in best.tokens:
                 state = rule.step(state, token)
@@ -124,7 +128,9 @@ def test_random_weights_say_paths_of_the_graph_under_every_strategy() -> None:
                 assert rule.accepts(state)
             for (s, p, o), _ in rule.hops(state):
                 rows = graph.store.db.rows(
-                    "SELECT x.name, r.name, y.name FROM entity x, relation r, entity y WHERE x.id = ? AND r.id = ? AND y.id = ?", (s, p, o)
+                    "SELECT x.name, r.name, y.name FROM entity x, relation r, entity y "
+                    "WHERE x.id = ? AND r.id = ? AND y.id = ?",
+                    (s, p, o),
                 )
                 assert rows[0] in known
 
@@ -166,7 +172,13 @@ def test_without_a_model_the_best_facts_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["Who leads Microsoft?", "Why?", "What is the airspeed of Apple's unladen swallow?", "When was the Vision Amateur announced by Google?"]
+    "question",
+    [
+        "Who leads Microsoft?",
+        "Why?",
+        "What is the airspeed of Apple's unladen swallow?",
+        "When was the Vision Amateur announced by Google?",
+    ],
 )
 def test_a_question_without_support_is_refused_and_no_model_is_asked(question: str) -> None:
     model = Scripted(lambda request: pytest.fail("a model was asked"))
@@ -221,14 +233,20 @@ def test_free_prose_is_held_against_the_graph_sentence_by_sentence() -> None:
     prose = "Tim Cook leads Apple. Apple was founded in 1976. Tim Cook invented the telephone. Tim Cook hates Apple."
     answer = graph.ask("Who leads Apple?", by=Scripted(lambda request: prose), mode="free")
     assert [bool(s.facts) for s in answer.sentences] == [True, True, False, False]
-    assert not answer.supported and "".join(prose[s.start : s.end] for s in answer.sentences) == prose.replace(". ", ".")
+    assert not answer.supported and "".join(prose[s.start : s.end] for s in answer.sentences) == prose.replace(
+        ". ", "."
+    )
     assert [bool(s.facts) for s in verify(graph.search, "Cook leads. Apple Tim Cook.")] == [False, False]
 
 
 def test_a_local_model_cites_under_a_schema_and_takes_as_many_facts_as_it_can_hold() -> None:
     graph, engine = apple(), palmette.open_engine("zoo:seedling")
     answer = graph.ask(QUESTION, by=Local(engine, "toy", palmette.greedy()), abstain=False)
-    assert answer.facts and answer.calls == 1 and {(f.subject.name, f.relation, f.object.name) for f in answer.facts} <= set(TRIPLES)
+    assert (
+        answer.facts
+        and answer.calls == 1
+        and {(f.subject.name, f.relation, f.object.name) for f in answer.facts} <= set(TRIPLES)
+    )
 
 
 def test_palmette_graph_opens_models_by_name(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def server() -> Iterator[str]:
         *([] if importlib.util.find_spec("psycopg") else ["no psycopg (pip install 'palmette[postgres]')"]),
     ]
     if lacking:
-        warnings.warn(pytest.PytestWarning(f"the PostgreSQL store is NOT TESTED here: {'; '.join(lacking)}"), stacklevel=1)
+        warnings.warn(
+            pytest.PytestWarning(f"the PostgreSQL store is NOT TESTED here: {'; '.join(lacking)}"), stacklevel=1
+        )
         pytest.skip("; ".join(lacking))
     with postgres.Server() as address:
         yield address

@@ -27,7 +27,10 @@ from palmette.knowledge.store.read import facts
 from palmette.knowledge.values import Entity, Fact, Statement
 from palmette.models.graph_demo import demo
 
-label = st.one_of(st.sampled_from(graphs.NASTY), st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1).filter(str.strip))
+label = st.one_of(
+    st.sampled_from(graphs.NASTY),
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1).filter(str.strip),
+)
 statements = st.lists(
     st.builds(
         Statement, st.builds(Entity, label, st.sampled_from(["", "a type", "t'y\"p"])), label,
@@ -51,6 +54,7 @@ def test_what_is_exported_comes_back(format: str, given: list[Statement]) -> Non
     take(again, text, format)
     wanted = {shown(f) for f in facts(store)}
     if format == "graphml":  # XML has no control characters
+
         def safe(e: Entity) -> Entity:
             return Entity(re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "\ufffd", e.name), e.type, e.literal)
 
@@ -66,7 +70,9 @@ def test_exports_are_read_by_other_programs(tmp_path: Path) -> None:
     path = tmp_path / "g.graphml"
     path.write_text("".join(graph.export("graphml")))
     web = networkx.read_graphml(path)
-    assert {(web.nodes[a]["name"], d["relation"], web.nodes[b]["name"]) for a, b, d in web.edges(data=True)} == set(TRIPLES)
+    assert {(web.nodes[a]["name"], d["relation"], web.nodes[b]["name"]) for a, b, d in web.edges(data=True)} == set(
+        TRIPLES
+    )
     groups = graph.communities()
     assert "Apple" in {name for g in groups for name in g.members} and groups == graph.communities()
 
@@ -74,7 +80,8 @@ def test_exports_are_read_by_other_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "text", "why"),
     [
-        ("json", "{}", "no dump"), ("json", '{"palmette graph": 9}', "format 9"), ("json", '{"palmette graph": 1}', "damaged"),
+        ("json", "{}", "no dump"), ("json", '{"palmette graph": 9}', "format 9"),
+        ("json", '{"palmette graph": 1}', "damaged"),
         ("graphml", "<a", "no GraphML"), ("graphml", "<!DOCTYPE x [<!ENTITY a 'b'>]><graphml/>", "entities of its own"),
         ("nquads", "hello", "line 1 is no N-Quad"), ("csv", "a,b\n1,2", "no column 'subject'"),
         ("cypher", "MATCH (n) DETACH DELETE n;", "line 1 is no fact"),
@@ -146,7 +153,9 @@ def run(*args: str) -> Result:
 @pytest.fixture
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "apple.md").write_text("# Apple\n\nSteve Jobs founded Apple in 1976. Apple released the iMac. Tim Cook leads Apple.")
+    (tmp_path / "apple.md").write_text(
+        "# Apple\n\nSteve Jobs founded Apple in 1976. Apple released the iMac. Tim Cook leads Apple."
+    )
     (tmp_path / "ibm.txt").write_text("International Business Machines (IBM) was founded in 1911.")
     assert run("build", "notes.db", "apple.md", "ibm.txt").output == "2 documents read: 5 statements\n"
     return tmp_path
@@ -159,7 +168,10 @@ def test_build_ask_show_path_remove_export(notes: Path) -> None:
     refused = run("ask", "notes.db", "Who leads Microsoft?", "--model", "zoo:seedling")
     assert refused.exit_code == 3 and refused.output.startswith("I cannot answer that")
     as_json = json.loads(run("ask", "notes.db", "Who leads Apple?", "--json", "--html", "a.html").output)
-    assert as_json["facts"][0]["quotes"][0]["text"] == "Tim Cook leads Apple." and "Who leads Apple?" in Path("a.html").read_text()
+    assert (
+        as_json["facts"][0]["quotes"][0]["text"] == "Tim Cook leads Apple."
+        and "Who leads Apple?" in Path("a.html").read_text()
+    )
     assert "iMac <-[released]- Apple <-[founded]- Steve Jobs" in run("path", "notes.db", "iMac", "Steve Jobs").output
     assert run("path", "notes.db", "iMac", "IBM").exit_code == 3
     assert "Apple released iMac" in run("show", "notes.db").output
@@ -172,7 +184,10 @@ def test_build_ask_show_path_remove_export(notes: Path) -> None:
     assert run("export", "notes.db", "--out", "dump.json").exit_code == 0 and Path("dump.json").read_text() == whole
     assert run("import", "other.db", "dump.json").output == "4 statements read\n"
     assert run("export", "other.db").output == whole
-    assert "released" in run("schema", "notes.db", "--induce").output or run("schema", "notes.db", "--induce").exit_code == 0
+    assert (
+        "released" in run("schema", "notes.db", "--induce").output
+        or run("schema", "notes.db", "--induce").exit_code == 0
+    )
     assert run("conflicts", "notes.db", "leads").exit_code == 0
 
 
@@ -185,7 +200,10 @@ def test_bad_files_are_named_and_the_others_read(notes: Path, capfd: pytest.Capt
     assert all(word in said.err for word in ("0xe9 at 3", "empty.md holds no text", "cannot read none.md"))
     assert "1 documents read" in said.out
     assert main(["graph", "ask", "no.db", "Who?"]) == 2 and "no store at 'no.db'" in capfd.readouterr().err
-    assert main(["graph", "path", "notes.db", "Tim Cok", "Apple"]) == 2 and "Did you mean 'Tim Cook'" in capfd.readouterr().err
+    assert (
+        main(["graph", "path", "notes.db", "Tim Cok", "Apple"]) == 2
+        and "Did you mean 'Tim Cook'" in capfd.readouterr().err
+    )
     assert main(["graph", "remove", "notes.db", "aple.md"]) == 2 and "Did you mean 'apple.md'" in capfd.readouterr().err
     (notes / "schema.json").write_text('{"relations": ["leads"], "tpyes": []}')
     assert main(["graph", "build", "notes.db", "new.md", "--schema", "schema.json"]) == 2

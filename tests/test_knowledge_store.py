@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmette.core.errors import BadParameter, NewerStore, NotAStore, SchemaError, StoreLocked, StoreReadOnly, UnknownName
+from palmette.core.errors import (
+    BadParameter,
+    NewerStore,
+    NotAStore,
+    SchemaError,
+    StoreLocked,
+    StoreReadOnly,
+    UnknownName,
+)
 from palmette.knowledge.names import blocked, key_of
 from palmette.knowledge.schema import Relation, Schema, induced
 from palmette.knowledge.store import base, tables
@@ -28,13 +36,17 @@ from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Statement
 
 texts = st.dictionaries(
-    st.sampled_from("abcdef"), st.lists(st.sampled_from(graphs.WORDS), min_size=3, max_size=30).map(" ".join), max_size=5
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from(graphs.WORDS), min_size=3, max_size=30).map(" ".join),
+    max_size=5,
 )
 
 
 @settings(max_examples=25, deadline=None)
 @given(texts, st.data())
-def test_taking_documents_out_leaves_what_would_be_there_without_them(given: dict[str, str], data: st.DataObject) -> None:
+def test_taking_documents_out_leaves_what_would_be_there_without_them(
+    given: dict[str, str], data: st.DataObject
+) -> None:
     given = {name: text for name, text in given.items() if text.strip()}
     gone = data.draw(st.sets(st.sampled_from(sorted(given) or ["x"]))) & set(given)
     both = graphs.read(graphs.memory(), given)
@@ -146,13 +158,20 @@ def test_facts_hold_at_their_times_in_the_world_and_in_the_store() -> None:
 
 
 def test_contradictions_are_listed_with_both_quotes_and_nothing_is_overwritten() -> None:
-    store = graphs.read(graphs.memory(), {"a": "Apple was founded in 1976.", "b": "Apple was founded in 1977.", "c": "Apple met Ann."})
+    store = graphs.read(
+        graphs.memory(), {"a": "Apple was founded in 1976.", "b": "Apple was founded in 1977.", "c": "Apple met Ann."}
+    )
     store.schema = Schema(relations=(Relation("was founded in", functional=True),))
     (found,) = conflicts(store)
-    assert [a.quote.text for a in found.assertions if a.quote] == ["Apple was founded in 1976.", "Apple was founded in 1977."]
+    assert [a.quote.text for a in found.assertions if a.quote] == [
+        "Apple was founded in 1976.",
+        "Apple was founded in 1977.",
+    ]
     assert len(facts(store, entity(store, "Apple"), "was founded in")) == 2
     apart = graphs.memory()
-    apart.say([Statement(Entity("A"), "led by", Entity(n), valid_from=a, valid_to=b) for n, a, b in [("x", "1", None)][:0]])
+    apart.say(
+        [Statement(Entity("A"), "led by", Entity(n), valid_from=a, valid_to=b) for n, a, b in [("x", "1", None)][:0]]
+    )
     for name, start, end in (("Jobs", "1997", "2011"), ("Cook", "2011", None)):
         apart.say([Statement(Entity("Apple"), "led by", Entity(name), valid_from=start, valid_to=end)])
     assert conflicts(apart, relations=["led by"]) == []
@@ -224,7 +243,11 @@ def test_aliases_in_a_ring_end_somewhere() -> None:
 
 def test_suggestions_respect_the_stops_and_link_nothing() -> None:
     store = graphs.memory()
-    store.say(graphs.said(("Steven Jobs", "is", "x"), ("Steve Jobs", "is", "y"), ("Report 52", "is", "x"), ("Report 53", "is", "x")))
+    store.say(
+        graphs.said(
+            ("Steven Jobs", "is", "x"), ("Steve Jobs", "is", "y"), ("Report 52", "is", "x"), ("Report 53", "is", "x")
+        )
+    )
     assert [(a, b) for a, b, _ in suggestions(store.db)] == [("Steve Jobs", "Steven Jobs")]
     assert len(entity(store, "Steve Jobs")) == 1
 
@@ -292,7 +315,11 @@ def test_migrations_run_once_in_order_and_all_or_none(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     Store(SqliteDatabase(path)).say(graphs.said(("a", "b", "c")))
     database = SqliteDatabase(path)
-    later = (*tables.MIGRATIONS, ("CREATE TABLE extra (x INT)", "INSERT INTO extra VALUES (1)"), ("UPDATE extra SET x = x + 1",))
+    later = (
+        *tables.MIGRATIONS,
+        ("CREATE TABLE extra (x INT)", "INSERT INTO extra VALUES (1)"),
+        ("UPDATE extra SET x = x + 1",),
+    )
     broken = (*later[:2], ("UPDATE extra SET x = 5", "NO SUCH STATEMENT"))
     with pytest.raises(Exception, match="syntax error"):
         base.migrate(database, broken)
@@ -360,7 +387,8 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged_and_leaves_nothing_h
     ("given", "place"),
     [
         ("{", ""), ({"typs": []}, "/typs"), ({"types": "x"}, "/types"), ({"types": ["a", "a"]}, "/types"),
-        ({"relations": [3]}, "/relations/0"), ({"relations": [{"name": "r", "functinal": True}]}, "/relations/0/functinal"),
+        ({"relations": [3]}, "/relations/0"),
+        ({"relations": [{"name": "r", "functinal": True}]}, "/relations/0/functinal"),
         ({"types": ["a"], "relations": [{"name": "r", "subjects": ["b"]}]}, "/relations/0/subjects"),
         ({"relations": [{"name": "r", "functional": "yes"}]}, "/relations/0/functional"), ([], ""),
     ],
@@ -372,9 +400,15 @@ def test_a_wrong_schema_is_refused_with_its_place(given: object, place: str) -> 
 
 
 def test_a_schema_round_trips_and_is_induced_from_facts() -> None:
-    schema = Schema.read({"types": ["p", "c"], "relations": ["knows", {"name": "born in", "objects": ["c"], "functional": True}]})
+    schema = Schema.read(
+        {"types": ["p", "c"], "relations": ["knows", {"name": "born in", "objects": ["c"], "functional": True}]}
+    )
     assert Schema.read(schema.text()) == schema
-    assert schema.allows("p", "born in", "c") and not schema.allows("p", "born in", "p") and not schema.allows("p", "likes", "p")
+    assert (
+        schema.allows("p", "born in", "c")
+        and not schema.allows("p", "born in", "p")
+        and not schema.allows("p", "likes", "p")
+    )
     store = graphs.memory()
     store.say([Statement(Entity(f"p{i}", "person"), "born in", Entity(f"c{i % 2}", "city")) for i in range(6)])
     store.say([Statement(Entity("p0", "person"), "met", Entity("p1", "person"))])

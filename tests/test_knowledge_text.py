@@ -92,21 +92,27 @@ def test_a_gazetteer_finds_names_in_any_case_with_their_types() -> None:
 def test_files_are_read_by_their_kind(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Notes on Apple\n\nText.")
     (tmp_path / "my-notes.txt").write_bytes("Zwölf\r\nBoxkämpfer".encode("utf-16"))
-    page = "<html><head><title>My &amp; page</title><script>alert('x')</script></head><body><h1>One</h1><p>Two <b>three</b>.</p></body>"
+    page = "<html><head><title>My &amp; page</title><script>alert('x')</script></head>"
+    page += "<body><h1>One</h1><p>Two <b>three</b>.</p></body>"
     (tmp_path / "p.html").write_text(page)
     (tmp_path / "old.txt").write_bytes("Caf\xe9".encode("cp1252"))
     assert read(tmp_path / "a.md").title == "Notes on Apple"
-    assert read(tmp_path / "my-notes.txt").text == "Zwölf\nBoxkämpfer" and read(tmp_path / "my-notes.txt").title == "my notes"
+    assert (
+        read(tmp_path / "my-notes.txt").text == "Zwölf\nBoxkämpfer"
+        and read(tmp_path / "my-notes.txt").title == "my notes"
+    )
     html = read(tmp_path / "p.html")
     assert (html.title, html.text) == ("My & page", "One\n\nTwo three.")
     assert read(tmp_path / "old.txt", encoding="cp1252").text == "Café"
-    with pytest.raises(DocumentError, match="0xe9 at 3.*cp1252"):
+    with pytest.raises(DocumentError, match=r"0xe9 at 3.*cp1252"):
         read(tmp_path / "old.txt")
     with pytest.raises(DocumentError, match="no encoding 'utf-9'"):
         read(tmp_path / "old.txt", encoding="utf-9")
 
 
-@pytest.mark.parametrize(("data", "why"), [(b"", "holds no text"), (b" \n", "holds no text"), (b"a\x00b", "zero byte at 1")])
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"", "holds no text"), (b" \n", "holds no text"), (b"a\x00b", "zero byte at 1")]
+)
 def test_what_holds_no_text_says_so(tmp_path: Path, data: bytes, why: str) -> None:
     (tmp_path / "x.txt").write_bytes(data)
     with pytest.raises(DocumentError, match=why):
@@ -207,5 +213,9 @@ def test_two_documents_of_one_name_are_refused_and_a_schema_filters_plain_readin
     store = graphs.memory()
     with pytest.raises(BadParameter, match="two documents are called 'a'"):
         ingest(store, [document_of("a", "x"), document_of("a", "y")], Plain())
-    ingest(store, [document_of("a", "Ann met Bob. Ann likes Bob. Ann knows Bob.")], Plain(Schema.read({"relations": ["met"]})))
+    ingest(
+        store,
+        [document_of("a", "Ann met Bob. Ann likes Bob. Ann knows Bob.")],
+        Plain(Schema.read({"relations": ["met"]})),
+    )
     assert [str(f) for f in facts(store)] == ["Ann met Bob"]

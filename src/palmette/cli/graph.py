@@ -57,7 +57,11 @@ def _opened(store: str, *, existing: bool = True, read_only: bool = False) -> It
 @_verb("build")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_model
-@click.option("--schema", type=click.Path(path_type=Path), help="What may be said: JSON with types and relations; kept in the store.")
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    help="What may be said: JSON with types and relations; kept in the store.",
+)
 @click.option("--size", default=1200, show_default=True, help="Characters of a piece, at most.")
 @click.option("--encoding", default="", help="Of text files; UTF-8 unless they say otherwise.")
 @click.option("--max-mb", default=32.0, show_default=True, help="Refuse larger files.")
@@ -70,8 +74,8 @@ def build(
     store: str, files: tuple[Path, ...], model: str, schema: Path | None, size: int, encoding: str, max_mb: float,
     max_tokens: int | None, calls: int | None, tokens: int | None, dry_run: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Read FILES (Markdown, text, HTML, PDF) into STORE. What is there unchanged costs nothing; the same command goes on
-    after an interruption. A file that cannot be read is named, and the others are read.
+    """Read FILES (Markdown, text, HTML, PDF) into STORE. What is there unchanged costs nothing; the same command goes
+    on after an interruption. A file that cannot be read is named, and the others are read.
     """
     from palmette.knowledge.documents.read import Document, read
     from palmette.knowledge.extract.ingest import Budget
@@ -93,7 +97,8 @@ def build(
         cost = graph.estimate(documents, by=model, size=size, **options)
         if dry_run or (not quiet and cost.calls):
             click.echo(
-                f"{cost.documents} documents to read in {cost.pieces} pieces: {cost.calls} calls, {cost.tokens:,} tokens at most",
+                f"{cost.documents} documents to read in {cost.pieces} pieces: "
+                f"{cost.calls} calls, {cost.tokens:,} tokens at most",
                 err=not dry_run,
             )
         if dry_run:
@@ -104,9 +109,13 @@ def build(
     known = f", {len(added.unchanged)} unchanged" if added.unchanged else ""
     click.echo(f"{len(added.documents)} documents read{known}: {added.statements} statements{spent}")
     if not added.statements and added.documents:
-        click.echo("palmette: nothing was found to say; a larger model, a schema, or --model none may find more", err=True)
+        click.echo(
+            "palmette: nothing was found to say; a larger model, a schema, or --model none may find more", err=True
+        )
     if added.left:
-        click.echo(f"palmette: the budget is spent; {len(added.left)} documents are left: the same command goes on", err=True)
+        click.echo(
+            f"palmette: the budget is spent; {len(added.left)} documents are left: the same command goes on", err=True
+        )
     return 1 if failed or added.left else 0
 
 
@@ -119,7 +128,12 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int, int, str], None] | 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=total)
         yield lambda done, of, name: bar.update(task, completed=done, total=of, description=name[-40:])
@@ -129,12 +143,25 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int, int, str], None] | 
 @click.argument("question")
 @_model
 @click.option("--mode", type=click.Choice(["cite", "confined", "free", "none"]), help="cite, unless there is no model.")
-@click.option("--care", type=click.FloatRange(0, 1), default=0.75, show_default=True, help="How much of the question must be spoken of.")
+@click.option(
+    "--care",
+    type=click.FloatRange(0, 1),
+    default=0.75,
+    show_default=True,
+    help="How much of the question must be spoken of.",
+)
 @_time
 @click.option("--html", type=click.Path(path_type=Path), help="Also write the facts behind the answer as a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def ask(
-    store: str, question: str, model: str, mode: str | None, care: float, at: str | None, html: Path | None, as_json: bool
+    store: str,
+    question: str,
+    model: str,
+    mode: str | None,
+    care: float,
+    at: str | None,
+    html: Path | None,
+    as_json: bool,
 ) -> int:
     """Answer QUESTION from STORE, with quotes, or say that it does not know (exit code 3)."""
     with _opened(store, read_only=True) as graph:
@@ -182,7 +209,14 @@ def _fact(fact: Any) -> dict[str, Any]:
 @click.option("--svg", type=click.Path(path_type=Path), help="Write a picture.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write a picture (extra plot).")
 def show(
-    store: str, names: tuple[str, ...], hops: int, most: int, at: str | None, html: Path | None, svg: Path | None, png: Path | None
+    store: str,
+    names: tuple[str, ...],
+    hops: int,
+    most: int,
+    at: str | None,
+    html: Path | None,
+    svg: Path | None,
+    png: Path | None,
 ) -> int:
     """Show STORE, or what lies around NAMES: as text, or with --html, --svg or --png as a picture."""
     from palmette.knowledge.picture.drawing import drawn
@@ -237,7 +271,11 @@ def path(store: str, start: str, goal: str, at: str | None) -> int:
 @_verb("query")
 @click.argument("query", metavar="JSON")
 def query_(store: str, query: str) -> int:
-    """Answer a typed query: '{"match": [{"subject": "Apple", "relation": "created", "object": "?x"}], "select": ["?x"]}'."""
+    """Answer a typed query.
+
+    \b
+      '{"match": [{"subject": "Apple", "relation": "created", "object": "?x"}], "select": ["?x"]}'
+    """
     try:
         asked = json.loads(query)
     except ValueError as error:
@@ -260,7 +298,13 @@ def remove(store: str, documents: tuple[str, ...]) -> int:
 
 
 @_verb("export")
-@click.option("--format", "-f", type=click.Choice(["json", "graphml", "nquads", "csv", "cypher"]), default="json", show_default=True)
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice(["json", "graphml", "nquads", "csv", "cypher"]),
+    default="json",
+    show_default=True,
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="A file; standard output by default.")
 def export(store: str, format: str, out: Path | None) -> int:
     """Write STORE as text. json is the canonical dump: all there is, sorted, without times of the run."""
@@ -275,7 +319,12 @@ def export(store: str, format: str, out: Path | None) -> int:
 
 @_verb("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--format", "-f", type=click.Choice(["json", "graphml", "nquads", "csv", "cypher"]), help="By the file's ending, unless said.")
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice(["json", "graphml", "nquads", "csv", "cypher"]),
+    help="By the file's ending, unless said.",
+)
 def import_(store: str, file: Path, format: str | None) -> int:
     """Read an export into STORE."""
     endings = {"nq": "nquads", "nt": "nquads", "cyp": "cypher"}
@@ -302,7 +351,7 @@ def schema(store: str, given: Path | None, induce: bool) -> int:
 @_verb("conflicts")
 @click.argument("relations", nargs=-1)
 def conflicts(store: str, relations: tuple[str, ...]) -> int:
-    """List what contradicts itself: several objects of a functional relation (the schema's, or RELATIONS), with the quotes."""
+    """List what contradicts itself: several objects of a functional relation, the schema's or RELATIONS, quoted."""
     with _opened(store, read_only=True) as graph:
         found = graph.conflicts(*relations)
     for conflict in found:

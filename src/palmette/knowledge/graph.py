@@ -28,10 +28,10 @@ from palmette.knowledge.retrieve.query import Table, query, query_schema
 from palmette.knowledge.schema import Schema, induced
 from palmette.knowledge.store import links
 from palmette.knowledge.store.bulk import load
-from palmette.knowledge.store.read import Assertion, When, assertions, conflicts, entity, facts, find, quoted
+from palmette.knowledge.store.read import When, assertions, conflicts, entity, facts, find, quoted
 from palmette.knowledge.store.sqlite import SqliteDatabase
 from palmette.knowledge.store.store import Store
-from palmette.knowledge.values import Conflict, Entity, Fact, Statement
+from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Statement
 from palmette.knowledge.values import Path as Way_
 
 __all__ = ["Graph", "open_store"]
@@ -77,7 +77,9 @@ class Graph:
     def __enter__(self) -> Graph:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -90,8 +92,8 @@ class Graph:
     # -- in and out ----------------------------------------------------------------------------------------------------
 
     def add(
-        self, text: str | Document | Iterable[Document], *, name: str = "text", title: str | None = None, by: Any = None,
-        size: int = SIZE, budget: Budget | None = None, gazetteer: Mapping[str, str] | None = None,
+        self, text: str | Document | Iterable[Document], *, name: str = "text", title: str | None = None,
+        by: Any = None, size: int = SIZE, budget: Budget | None = None, gazetteer: Mapping[str, str] | None = None,
         progress: Progress | None = None, **options: Any,
     ) -> Added:  # fmt: skip
         """Read texts into the graph; one of the same name is replaced, an unchanged one costs nothing.
@@ -117,7 +119,13 @@ class Graph:
         return self.add([read(path, encoding=encoding, most_bytes=most_bytes) for path in paths], **options)
 
     def estimate(
-        self, text: str | Document | Iterable[Document], *, name: str = "text", by: Any = None, size: int = SIZE, **options: Any
+        self,
+        text: str | Document | Iterable[Document],
+        *,
+        name: str = "text",
+        by: Any = None,
+        size: int = SIZE,
+        **options: Any,
     ) -> Estimate:
         """What `add` would cost."""
         return estimate(self.store, self._documents(text, name, None), self.reader(by, **options), size=size)
@@ -126,7 +134,9 @@ class Graph:
         """Put facts in by hand: (subject, relation, object), or whole statements; returns how many were new."""
         kinds = types or {}
         made = [
-            s if isinstance(s, Statement) else Statement(Entity(s[0], kinds.get(s[0], "")), s[1], Entity(s[2], kinds.get(s[2], "")))
+            s
+            if isinstance(s, Statement)
+            else Statement(Entity(s[0], kinds.get(s[0], "")), s[1], Entity(s[2], kinds.get(s[2], "")))
             for s in said
         ]
         return self.store.say(made, model=by)
@@ -169,7 +179,9 @@ class Graph:
         if model is not None and not isinstance(model, Model | Local):
             raise BadParameter(f"{by!r} reads texts and answers no questions")
         when = When(at, known)
-        return ask(self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when, abstain=abstain)
+        return ask(
+            self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when, abstain=abstain
+        )
 
     def passages(self, question: str, most: int = 10, *, way: Way = "graph") -> list[Hit]:
         """The passages that a question needs, the best first."""
@@ -188,7 +200,9 @@ class Graph:
         found = around(self.store, entity(self.store, name), hops=hops, most=most, when=When(at))
         return quoted(self.store, found, when=When(at))
 
-    def path(self, start: str | Entity, goal: str | Entity, *, most_hops: int = 8, at: str | None = None) -> Way_ | None:
+    def path(
+        self, start: str | Entity, goal: str | Entity, *, most_hops: int = 8, at: str | None = None
+    ) -> Way_ | None:
         """The shortest way between two things; None if there is none."""
         return path(self.store, start, goal, most_hops=most_hops, when=When(at))
 

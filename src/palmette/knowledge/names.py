@@ -13,7 +13,8 @@ from functools import lru_cache
 
 __all__ = ["acronym_of", "alike", "blocked", "is_acronym", "key_of", "marks_of", "spans_of", "tokens_of"]
 
-_SMALL = frozenset("a an and at by de der des di du for in la le of on or the to und van von with y".split())
+_SMALL_WORDS = "a an and at by de der des di du for in la le of on or the to und van von with y"
+_SMALL = frozenset(_SMALL_WORDS.split())
 _ARTICLES = ("the ", "a ", "an ")
 _WORD = re.compile(r"[^\W_]+(?:[.,][0-9]+)*[+#]*")
 _SIMPLE = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)*")
@@ -92,7 +93,7 @@ def marks_of(name: str) -> tuple[str, ...]:
     """
     words = key_of(name).split()
     roman = [w for i, w in enumerate(words) if i and _ROMAN.match(w)]
-    return tuple([*roman, *_MARK.findall(name)])
+    return (*roman, *_MARK.findall(name))
 
 
 def blocked(a: str, b: str, type_a: str = "", type_b: str = "") -> str:

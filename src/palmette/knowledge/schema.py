@@ -182,8 +182,8 @@ def induced(facts: Iterable[Fact], *, least: int = 2) -> Schema:
             continue
         of = objects[name]
         single = len(of) >= 5 and all(len(o) == 1 for o in of.values())
-        left, right = (tuple(t for t, _ in _ranked(side) if t in kept_types) for side in ends[name])
-        relations.append(Relation(name, left, right, functional=single, literal=2 * literal[name] > count))
+        joined = [tuple(t for t, _ in _ranked(side) if t in kept_types) for side in ends[name]]
+        relations.append(Relation(name, joined[0], joined[1], functional=single, literal=2 * literal[name] > count))
     return Schema(kept_types, tuple(relations))
 
 

@@ -1,4 +1,4 @@
-"""`palmette.graph`: a knowledge graph that opens models by their names, local ones as engines in their own chat format."""
+"""`palmette.graph`: a knowledge graph that opens models by name, local ones as engines in their own chat format."""
 
 from __future__ import annotations
 

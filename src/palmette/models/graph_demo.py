@@ -29,7 +29,9 @@ def demo(model: str = "none") -> Iterator[str]:
 
     yield f"Step 2. A graph from one sentence: {SENTENCE}"
     with graph() as notes:
-        options: dict[str, Any] = {} if source is None or not hasattr(source, "engine") else {"least": 1, "max_tokens": 200}
+        options: dict[str, Any] = (
+            {} if source is None or not hasattr(source, "engine") else {"least": 1, "max_tokens": 200}
+        )
         try:
             notes.add(SENTENCE, name="sentence", by=source, **options)
         except PalmetteError as error:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from palmette.core.engine import View
 from palmette.core.errors import BadParameter, Unsupported
 from palmette.core.message import Message, Output, Request
 from palmette.core.model import Model
@@ -37,8 +38,8 @@ Mode = Literal["cite", "confined", "free", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
 MOST_CITED, _TRIES, _ROOM = 6, 2, 64
 _CITE = (
-    "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct first, "
-    "as few as will do. If they do not answer it, name none."
+    "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct "
+    "first, as few as will do. If they do not answer it, name none."
 )
 _FREE = "Answer the question in a few sentences, from these facts alone. If they do not answer it, say so."
 
@@ -204,7 +205,7 @@ def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, ma
         return response.text, (response.usage.input + response.usage.output) if response.usage else 0
     prompt = by.spoken(by.engine, said)
     room = by.engine.context_length - len(prompt) - 1
-    views = (*([] if schema is None else [constraint(schema)]), *by.views)
+    views: list[View] = [*([] if schema is None else [constraint(schema)]), *by.views]
     strategy = by.strategy or greedy()
     most = min(max_tokens, room)
     done = decode(by.engine, prompt, strategy, views=views, max_tokens=most, seed=by.seed, trace=False).run()
@@ -214,9 +215,7 @@ def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, ma
 # -- confined ----------------------------------------------------------------------------------------------------------
 
 
-def _confined(
-    search: Retriever, found: Evidence, by: Local, max_tokens: int, when: When, abstain: bool
-) -> Answer:
+def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, when: When, abstain: bool) -> Answer:
     store, engine = search.store, by.engine
     start = found.things or None
     rule = GraphConstraint(engine, store, start=start, when=when, abstain=abstain)
@@ -228,8 +227,10 @@ def _confined(
         prompt = by.spoken(engine, _told("", found.question, facts) if facts else (Message.of("user", found.question),))
     most = min(max_tokens, engine.context_length - len(prompt) - 1)
     if most < 8:
-        raise BadParameter(f"the question leaves {by.id} no room to answer: its context holds {engine.context_length} tokens")
-    views = (constrain(rule, "graph"), *by.views)
+        raise BadParameter(
+            f"the question leaves {by.id} no room to answer: its context holds {engine.context_length} tokens"
+        )
+    views: list[View] = [constrain(rule, "graph"), *by.views]
     done = decode(engine, prompt, by.strategy or beam(4), views=views, max_tokens=most, seed=by.seed, trace=False).run()
     for best in done.answers:
         state = rule.start()
@@ -238,7 +239,9 @@ def _confined(
         if rule.accepts(state):
             break
     else:
-        return Answer(f"No path was complete within {most} tokens.", "confined", True, (), found, (), 1, len(prompt) + most)
+        return Answer(
+            f"No path was complete within {most} tokens.", "confined", True, (), found, (), 1, len(prompt) + most
+        )
     cost = len(prompt) + len(best.tokens)
     hops = rule.hops(state)
     if not hops:

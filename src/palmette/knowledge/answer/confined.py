@@ -3,9 +3,9 @@
     Steve Jobs -> co-founded -> Apple <- develops <- iOS
 
 The automaton is lazy: at a thing it spells out the relations that lead on from there, and after a relation the things
-that it leads to, so a hub costs one trie and no enumeration of paths. Its state holds the numbers of the facts that were
-used, so the citations of an answer cost nothing. After Luo et al. 2024 ("Graph-constrained reasoning"), who list all
-paths beforehand, and Ma et al. 2024 ("Decoding on graphs").
+that it leads to, so a hub costs one trie and no enumeration of paths. Its state holds the numbers of the facts that
+were used, so the citations of an answer cost nothing. After Luo et al. 2024 ("Graph-constrained reasoning"), who list
+all paths beforehand, and Ma et al. 2024 ("Decoding on graphs").
 """
 
 from __future__ import annotations
@@ -229,12 +229,17 @@ class GraphConstraint:
         ends = f"SELECT a.s AS e FROM assertion a WHERE {condition} UNION SELECT a.o FROM assertion a WHERE {condition}"
         if start is None:
             rows = self._store.db.rows(
-                f"SELECT id, name FROM entity WHERE literal = 0 AND id IN ({ends}) ORDER BY name, type, id", [*values, *values]
+                f"SELECT id, name FROM entity WHERE literal = 0 AND id IN ({ends}) ORDER BY name, type, id",
+                [*values, *values],
             )
         else:
             wanted = self._store.same.spread(start)
-            rows = [row for some in batches(wanted) for row in self._store.db.rows(
-                f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))}) ORDER BY name, type, id", some)]  # fmt: skip
+            by_name = "ORDER BY name, type, id"
+            rows = []
+            for some in batches(wanted):
+                rows += self._store.db.rows(
+                    f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))}) {by_name}", some
+                )
             rows = [row for row in rows if self._out(int(row[0]))]
         self._names |= {int(i): str(n) for i, n in rows}
         spelled = spellings(self._engine, [f" {_said(n)}" for _, n in rows], folder=self._folder)
@@ -249,7 +254,9 @@ class GraphConstraint:
             found: dict[tuple[int, bool], dict[int, Triple]] = defaultdict(dict)
             for some in batches(self._store.same.all(one)):
                 for near, backwards in (("s", False), ("o", True)):
-                    sql = f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.{near} IN ({marks(len(some))}) AND {condition}"
+                    sql = (
+                        f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.{near} IN ({marks(len(some))}) AND {condition}"
+                    )
                     for s, p, o in self._store.db.rows(sql, [*some, *values]):
                         found[p, backwards].setdefault(s if backwards else o, (s, p, o))
             self._edges[one] = {way: sorted(ends.items()) for way, ends in sorted(found.items())}

@@ -1,9 +1,10 @@
-"""What a graph has to say to a question: facts with their quotes, passages, and whether that is enough to answer at all.
+"""What a graph has to say to a question: facts with their quotes, passages, and whether that is enough to answer at
+all.
 
-No model is asked. The facts are those around the things that the question names and those that were read in the passages
-found for it, ranked by where the walk through the graph spends its time and by the words they share with the question; a
-hub gives its best facts and not all. Where the question names nothing that the graph describes, or much of it is about
-what no passage and no fact mentions, there is no support, and whoever asks should be told so.
+No model is asked. The facts are those around the things that the question names and those that were read in the
+passages found for it, ranked by where the walk through the graph spends its time and by the words they share with the
+question; a hub gives its best facts and not all. Where the question names nothing that the graph describes, or much of
+it is about what no passage and no fact mentions, there is no support, and whoever asks should be told so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,26 @@ __all__ = ["CARE", "Evidence", "gather", "stem"]
 
 CARE = 0.75  # the share of a question, by the rarity of its words, that must be spoken of
 FACTS, PASSAGES, HOPS = 40, 8, 2
-_ENDINGS = ("ations", "ation", "ements", "ement", "ings", "ing", "ers", "er", "ors", "or", "ied", "ies", "ed", "es", "s", "ly", "e", "y")
+_ENDINGS = (
+    "ations",
+    "ation",
+    "ements",
+    "ement",
+    "ings",
+    "ing",
+    "ers",
+    "er",
+    "ors",
+    "or",
+    "ied",
+    "ies",
+    "ed",
+    "es",
+    "s",
+    "ly",
+    "e",
+    "y",
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,10 @@ def _read_in(store: Store, chunks: Sequence[int], when: When) -> list[Fact]:
     condition, values = when.sql()
     found: dict[tuple[int, int, int], None] = {}
     for some in batches(chunks):
-        sql = f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.chunk IN ({marks(len(some))}) AND {condition} ORDER BY a.chunk, a.first"
+        sql = (
+            f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.chunk IN ({marks(len(some))}) AND {condition} "
+            "ORDER BY a.chunk, a.first, a.id"
+        )
         found |= dict.fromkeys((s, p, o) for s, p, o in store.db.rows(sql, [*some, *values]))
     return triples(store, list(found))
 

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,8 @@ def trie_of(sequences: Sequence[Sequence[int]]) -> Trie:
     table = np.full((count, width), -1, np.int32)
     flat = np.fromiter((t for s in sequences for t in s), np.int32, int(lengths.sum()))
     table[np.arange(width) < lengths[:, None]] = flat
-    order = np.lexsort((np.arange(count), *(table[:, c] for c in reversed(range(width)))))
+    columns: list[NDArray[Any]] = [np.arange(count), *(table[:, c] for c in reversed(range(width)))]
+    order = np.lexsort(tuple(columns))
     table, lengths = table[order], lengths[order]
     # `node[i]` is the node that row i has reached; a level's nodes are numbered in the order of their rows, which is
     # ascending by parent and then by token: children of one node lie side by side.
@@ -83,7 +85,9 @@ def trie_of(sequences: Sequence[Sequence[int]]) -> Trie:
     parent = np.concatenate(parents) if parents else np.zeros(0, np.int64)
     first = 1 + np.searchsorted(parent, np.arange(total), "left")
     end = 1 + np.searchsorted(parent, np.arange(total), "right")
-    return Trie(np.concatenate(tokens), first.astype(np.int32), end.astype(np.int32), np.concatenate(rows).astype(np.int32))
+    return Trie(
+        np.concatenate(tokens), first.astype(np.int32), end.astype(np.int32), np.concatenate(rows).astype(np.int32)
+    )
 
 
 def spellings(engine: Engine, texts: Sequence[str], *, folder: Path | None = None) -> list[list[int]]:

@@ -1,8 +1,8 @@
 """Prose held against a graph: for each sentence the facts that say it, or none.
 
 A fact says a sentence if both of its ends are named there and the sentence adds little to the fact and its quotes: most
-of the sentence's words, its names aside, are theirs. It is a strict reading: what is true and not in the graph is marked
-as well, and so is what is only said in other words.
+of the sentence's words, its names aside, are theirs. It is a strict reading: what is true and not in the graph is
+marked as well, and so is what is only said in other words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Text cut into pieces that know where they stand: `text[piece.start:piece.end] == piece.text`, always.
 
-Paragraphs are kept whole and gathered up to a size; a heading begins a piece; what is too long is cut between sentences,
-then between words, and only then inside one. Nothing but white space is left out, and no piece overlaps another.
+Paragraphs are kept whole and gathered up to a size; a heading begins a piece; what is too long is cut between
+sentences, then between words, and only then inside one. Nothing but white space is left out, and no piece overlaps
+another.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ SIZE = 1200
 _BLANK = re.compile(r"\n[ \t\r\f\v]*\n\s*")
 _HEADING = re.compile(r"#{1,6}\s|\S[^\n]*\n(?:=+|-{3,})[ \t]*(?:\n|\Z)")
 _END = re.compile(r"(?<=[.!?。！？…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[^\Wa-z_])|\n[ \t]*(?=[-*+•]\s|\d+[.)]\s)")
-_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|No|Inc|Ltd|Co|Corp|Gen|Col|Sen|Rep)|\b[A-Z])\.\s*$")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|No|Inc|Ltd|Co|Corp|Gen|Col|Sen|Rep)|\b[A-Z])\.\s*$"
+)
 
 
 def pieces(text: str, size: int = SIZE) -> list[Piece]:
@@ -80,7 +83,9 @@ def _fitting(text: str, a: int, b: int, size: int) -> Iterator[tuple[int, int]]:
     for c, d in sentences(text[a:b]):
         start, end = a + c, a + d
         while end - start > size:
-            space = max(text.rfind(" ", start + size // 2, start + size), text.rfind("\n", start + size // 2, start + size))
+            space = max(
+                text.rfind(" ", start + size // 2, start + size), text.rfind("\n", start + size // 2, start + size)
+            )
             cut = space if space > 0 else start + size
             yield from _stripped(text, start, cut)
             start = cut

@@ -52,7 +52,9 @@ def document_of(name: str, text: str, title: str | None = None) -> Document:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DocumentError(f"{name}: half a character (a lone surrogate) at {error.start}; decode the text again") from None
+        raise DocumentError(
+            f"{name}: half a character (a lone surrogate) at {error.start}; decode the text again"
+        ) from None
     if not text.strip():
         raise DocumentError(f"{name} holds no text")
     if "\x00" in text:
@@ -82,7 +84,8 @@ def read(path: str | Path, *, encoding: str = "", most_bytes: int = MOST_BYTES, 
         size = path.stat().st_size
         if size > most_bytes:
             raise DocumentError(
-                f"{name} has {size / 1e6:,.0f} MB, and {most_bytes / 1e6:,.0f} are allowed; split it, or allow more (--max-mb)"
+                f"{name} has {size / 1e6:,.0f} MB, and {most_bytes / 1e6:,.0f} are allowed; "
+                "split it, or allow more (--max-mb)"
             )
         kind = _KINDS.get(path.suffix.lower(), "text")
         if kind == "pdf":
@@ -118,11 +121,13 @@ def _decoded(data: bytes, name: str, encoding: str) -> str:
 class _Page(HTMLParser):
     """The visible text of a page, blocks apart, and its title."""
 
-    BLOCKS = frozenset(
-        "address article aside blockquote br dd div dl dt figcaption footer form h1 h2 h3 h4 h5 h6 header hr li main "
-        "nav ol p pre section table td th tr ul".split()
+    _BLOCKS = (
+        "address article aside blockquote br dd div dl dt figcaption footer form h1 h2 h3 h4 h5 h6 header hr "
+        "li main nav ol p pre section table td th tr ul "
     )
-    HIDDEN = frozenset("script style template noscript svg math head".split())
+    BLOCKS = frozenset(_BLOCKS.split())
+    _HIDDEN = "script style template noscript svg math head "
+    HIDDEN = frozenset(_HIDDEN.split())
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

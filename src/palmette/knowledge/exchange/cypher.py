@@ -1,4 +1,5 @@
-"""A Cypher script for Neo4j, Memgraph and Kuzu's kin: every name is a quoted string and every type and relation a property.
+"""A Cypher script for Neo4j, Memgraph and Kuzu's kin: every name is a quoted string and every type and relation a
+property.
 
 So no label and no relation type is ever made of a document's words, and no word of a document is ever read as Cypher.
 """
@@ -19,7 +20,8 @@ __all__ = ["read", "write"]
 _STRING = r"'((?:[^'\\]|\\.)*)'"
 _NODE = rf"\((?:\w*):Thing \{{name: {_STRING}, type: {_STRING}, literal: (true|false)\}}\)"
 _FACT = re.compile(
-    rf"MATCH {_NODE.replace('(?:', '(?:', 1)}, {_NODE} MERGE \(a\)-\[:FACT \{{id: {_STRING}, relation: {_STRING}, support: (\d+)\}}\]->\(b\);"
+    rf"MATCH {_NODE}, {_NODE} MERGE \(a\)-\[:FACT \{{id: {_STRING}, relation: {_STRING}, "
+    r"support: (\d+)\}\]->\(b\);"
 )
 
 
@@ -58,7 +60,9 @@ def _quoted(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\\(u[0-9a-f]{4}|.)", lambda m: chr(int(m[1][1:], 16)) if m[1][0] == "u" and len(m[1]) > 1 else m[1], text)
+    return re.sub(
+        r"\\(u[0-9a-f]{4}|.)", lambda m: chr(int(m[1][1:], 16)) if m[1][0] == "u" and len(m[1]) > 1 else m[1], text
+    )
 
 
 def read(store: Store, text: str) -> int:

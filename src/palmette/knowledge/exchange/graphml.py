@@ -34,7 +34,8 @@ def write(store: Store) -> Iterator[str]:
                 data = _data(name=entity.name, type=entity.type, literal=str(entity.literal).lower())
                 yield f'<node id="n{numbers[entity]}">{data}</node>\n'
         ends = f'source="n{numbers[fact.subject]}" target="n{numbers[fact.object]}"'
-        yield f"<edge id={quoteattr(fact.id)} {ends}>{_data(relation=fact.relation, support=str(fact.support))}</edge>\n"
+        data = _data(relation=fact.relation, support=str(fact.support))
+        yield f"<edge id={quoteattr(fact.id)} {ends}>{data}</edge>\n"
     yield "</graph>\n</graphml>\n"
 
 
@@ -57,10 +58,16 @@ def read(store: Store, text: str) -> int:
     for node in root.iter(f"{{{_SPACE}}}node"):
         data = _read(node, names)
         number = node.get("id", "")
-        things[number] = Entity(data.get("name") or data.get("label") or number, data.get("type", ""), data.get("literal") == "true")
+        things[number] = Entity(
+            data.get("name") or data.get("label") or number, data.get("type", ""), data.get("literal") == "true"
+        )
     try:
         said = [
-            Statement(things[edge.get("source", "")], _read(edge, names).get("relation") or "related to", things[edge.get("target", "")])
+            Statement(
+                things[edge.get("source", "")],
+                _read(edge, names).get("relation") or "related to",
+                things[edge.get("target", "")],
+            )
             for edge in root.iter(f"{{{_SPACE}}}edge")
         ]
     except KeyError as error:

@@ -1,6 +1,8 @@
-"""N-Quads (W3C): a fact is a triple, the document that says it the graph's name; names and types are triples of their own.
+"""N-Quads (W3C): a fact is a triple, the document that says it the graph's name; names and types are triples of their
+own.
 
-Things and relations become IRIs under urn:palmette:, their names percent-encoded, so that any name makes the round trip.
+Things and relations become IRIs under urn:palmette:, their names percent-encoded, so that any name makes the round
+trip.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ def write(store: Store) -> Iterator[str]:
         yield _line(
             (
                 fact.subject.name, fact.subject.type, fact.relation, fact.object.name, fact.object.type,
-                int(fact.object.literal), *place, said.model, said.confidence, said.valid_from or "", said.valid_to or "",
+                int(fact.object.literal), *place, said.model, said.confidence, said.valid_from or "",
+                said.valid_to or "",
             )
         )  # fmt: skip
 

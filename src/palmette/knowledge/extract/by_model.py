@@ -1,4 +1,5 @@
-"""Reading by a model: one on this machine cannot write anything but facts with true quotes; another is asked and checked.
+"""Reading by a model: one on this machine cannot write anything but facts with true quotes; another is asked and
+checked.
 
 `Local` is an engine with how it is spoken to; it is handed in, as is any other `Model`, for this folder opens none.
 """
@@ -74,7 +75,16 @@ class ByEngine:
         """A hash."""
         strategy = repr(self.model.strategy) + repr(self.model.views)
         told = "\n".join(m.text for m in messages(Piece(0, 0, ""), "", self.schema))
-        parts = ("engine 1", told, self.schema.text(), strategy, self.model.seed, self.max_tokens, self.least, self.most)
+        parts = (
+            "engine 1",
+            told,
+            self.schema.text(),
+            strategy,
+            self.model.seed,
+            self.max_tokens,
+            self.least,
+            self.most,
+        )
         return hash_of("\x1f".join(map(str, parts)))
 
     def cost(self, piece: Piece, title: str) -> tuple[int, int]:
@@ -112,7 +122,7 @@ class ByEngine:
         )
         rule = constrain(lark_constraint(engine, text), "extraction")
         strategy = self.model.strategy or greedy()
-        views = (rule, *self.model.views)
+        views: list[View] = [rule, *self.model.views]
         done = decode(engine, prompt, strategy, views=views, max_tokens=most, seed=self.model.seed, trace=False).run()
         return done.text, len(prompt) + len(done.answers[0].tokens)
 
@@ -158,7 +168,9 @@ class ByModel:
             return Reading(())
         turns, tokens = messages(piece, title, self.schema), 0
         kept: dict[Statement, None] = {}
-        for call in range(1, self.tries + 1):
+        calls, wrong = 0, [""]
+        while wrong and calls < self.tries:
+            calls += 1
             output = Output("json", json_schema(self.schema, self.most), "facts")
             response = self.model.respond(Request(turns, max_tokens=self.max_tokens, temperature=0.0, output=output))
             tokens += (response.usage.input + response.usage.output) if response.usage else 0
@@ -168,10 +180,8 @@ class ByModel:
                 found = [str(error)]
             kept |= dict.fromkeys(f for f in found if isinstance(f, Statement))
             wrong = [f for f in found if isinstance(f, str)]
-            if not wrong:
-                break
             complaint = "\n".join(f"- {w}" for w in wrong[:10])
             turns = (*turns, response.message, Message.of("user", f"Not right:\n{complaint}\nAnswer again, all facts."))
         if not kept and wrong and "does not begin" in wrong[0]:
             raise BadAnswer(f"{self.id} gave no facts in {self.tries} answers: {wrong[0]}")
-        return Reading(tuple(kept)[: self.most], tokens, call)
+        return Reading(tuple(kept)[: self.most], tokens, calls)

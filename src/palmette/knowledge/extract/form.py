@@ -1,8 +1,9 @@
 """The form of an extraction: what a model is told, the JSON that it answers with, and the check of every fact.
 
 The same document is asked of all models: {"facts": [{"evidence": …, "subject": …, "relation": …, "object": …}, …]}, the
-evidence first, so that what follows is written with it in sight. A passage is data: it stands in the user's turn between
-marks, no tool is ever offered, and a fact whose evidence is not a piece of the passage, letter for letter, is no fact.
+evidence first, so that what follows is written with it in sight. A passage is data: it stands in the user's turn
+between marks, no tool is ever offered, and a fact whose evidence is not a piece of the passage, letter for letter, is
+no fact.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ __all__ = ["EVIDENCE", "FACTS", "NAME", "checked", "facts_in", "json_schema", "m
 
 EVIDENCE, NAME, FACTS = 300, 80, 16  # characters of a quote and of a name; facts of a piece
 
-_SYSTEM = """List the facts that the passage states, as JSON: {"facts": [{"evidence": …, "subject": …, "relation": …, "object": …}]}.
+_SYSTEM = """List the facts that the passage states, as JSON:
+{"facts": [{"evidence": …, "subject": …, "relation": …, "object": …}]}.
 evidence: the words of the passage that state the fact, copied exactly, as few as will do.
 subject, object: the things that the fact joins, named as the passage names them; no pronouns.
 relation: how the subject stands to the object, a verb phrase.
@@ -51,7 +53,10 @@ def json_schema(schema: Schema, most: int = FACTS) -> dict[str, Any]:
     """The JSON Schema of an answer; relations and types can only be the schema's."""
     text = {"type": "string", "minLength": 1, "maxLength": NAME}
     kinds = {"enum": list(schema.types)} if schema.types else None
-    properties: dict[str, Any] = {"evidence": {"type": "string", "minLength": 1, "maxLength": EVIDENCE}, "subject": text}
+    properties: dict[str, Any] = {
+        "evidence": {"type": "string", "minLength": 1, "maxLength": EVIDENCE},
+        "subject": text,
+    }
     if kinds:
         properties["subject_type"] = kinds
     properties["relation"] = {"enum": [r.name for r in schema.relations]} if schema.relations else text
@@ -114,4 +119,6 @@ def checked(fact: Any, piece: Piece, schema: Schema) -> Statement | str:
     if not schema.allows(kinds[0], fact["relation"], kinds[1]):
         return f"{fact['relation']!r} does not join {kinds[0] or 'anything'!r} and {kinds[1] or 'anything'!r}"
     subject, object = (" ".join(fact[side].split()) for side in ("subject", "object"))
-    return Statement(Entity(subject, kinds[0]), fact["relation"], Entity(object, kinds[1], literal), start, start + len(evidence))
+    return Statement(
+        Entity(subject, kinds[0]), fact["relation"], Entity(object, kinds[1], literal), start, start + len(evidence)
+    )

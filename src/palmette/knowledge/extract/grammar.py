@@ -1,9 +1,9 @@
 """A grammar for one piece: whatever a model writes under it is a whole list of facts, each with a verbatim quote.
 
-`substring_chunks` of llguidance is an automaton of all runs of consecutive words of the piece (its suffix automaton), so
-a quote cannot leave the text: at the first wrong word there is no token left but the right one. A name is such a run as
-well. The words are escaped one by one as JSON wants them, before they are joined: a run of escaped words is the escaped
-run of words.
+`substring_chunks` of llguidance is an automaton of all runs of consecutive words of the piece (its suffix automaton),
+so a quote cannot leave the text: at the first wrong word there is no token left but the right one. A name is such a
+run as well. The words are escaped one by one as JSON wants them, before they are joined: a run of escaped words is the
+escaped run of words.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from palmette.knowledge.schema import Relation, Schema
 __all__ = ["grammar_of", "readable"]
 
 _WORDS = re.compile(r"[^\W_]+|\s+|.", re.DOTALL)
-_FREE = r'/[a-z][a-z\-]{0,15}( [a-z][a-z\-]{0,15}){0,4}/'
-_LITERAL = r'NAME | /-?[0-9]{1,12}(\.[0-9]{1,6})?/ | /[0-9]{4}-[0-9]{2}(-[0-9]{2})?/'
+_FREE = r"/[a-z][a-z\-]{0,15}( [a-z][a-z\-]{0,15}){0,4}/"
+_LITERAL = r"NAME | /-?[0-9]{1,12}(\.[0-9]{1,6})?/ | /[0-9]{4}-[0-9]{2}(-[0-9]{2})?/"
 
 
 def readable(text: str) -> bool:

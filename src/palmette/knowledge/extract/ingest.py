@@ -1,7 +1,8 @@
 """Documents into a store: each is read piece by piece, then goes in whole, in one transaction.
 
-A model's reply is kept the moment it is there, under the hash of model, recipe and piece. So a process that is killed has
-paid for nothing twice, an unchanged document costs nothing, and of a changed one only the changed pieces are read again.
+A model's reply is kept the moment it is there, under the hash of model, recipe and piece. So a process that is killed
+has paid for nothing twice, an unchanged document costs nothing, and of a changed one only the changed pieces are read
+again.
 """
 
 from __future__ import annotations
@@ -109,7 +110,10 @@ def estimate(
     work = _Work(store, reader, size, gazetteer, Budget(), None)
     todo = list(work.plan(documents))
     costs = [
-        reader.cost(piece, document.title) for document, cut in todo for piece in cut if not work.reply(piece, document.title)
+        reader.cost(piece, document.title)
+        for document, cut in todo
+        for piece in cut
+        if not work.reply(piece, document.title)
     ]
     return Estimate(len(todo), sum(len(cut) for _, cut in todo), sum(c for c, _ in costs), sum(t for _, t in costs))
 
@@ -118,7 +122,13 @@ class _Work:
     """One ingestion and its counts."""
 
     def __init__(
-        self, store: Store, reader: Reader, size: int, gazetteer: Gazetteer | None, budget: Budget, progress: Progress | None
+        self,
+        store: Store,
+        reader: Reader,
+        size: int,
+        gazetteer: Gazetteer | None,
+        budget: Budget,
+        progress: Progress | None,
     ) -> None:
         self.store, self.reader, self.size, self.gazetteer = store, reader, size, gazetteer
         self.budget, self.progress = budget, progress

@@ -1,9 +1,9 @@
 """Reading without a model: names by how they are written and by a gazetteer, statements by what stands between names.
 
 A name is a run of capitalised words, small words such as "of" allowed inside. A statement is two names (or a name and a
-date) in one sentence with a verb phrase between them (Fader, Soderland and Etzioni 2011, "Identifying relations for open
-information extraction": V | V P | V W* P), read off closed word classes and endings, since there is no tagger. It says
-little, and all of it verbatim.
+date) in one sentence with a verb phrase between them (Fader, Soderland and Etzioni 2011, "Identifying relations for
+open information extraction": V | V P | V W* P), read off closed word classes and endings, since there is no tagger. It
+says little, and all of it verbatim.
 """
 
 from __future__ import annotations
@@ -19,30 +19,36 @@ from palmette.knowledge.values import Entity, Mention, Statement
 
 __all__ = ["Gazetteer", "STOP", "definitions", "mentions", "names_in", "read_plainly"]
 
-STOP = frozenset(
-    """a about above after again against all also although am an and any are as at be because been before being below
+STOP_WORDS = """
+    a about above after again against all also although am an and any are as at be because been before being below
     between both but by can could did do does doing down during each either every few for from further had has have
-    having he her here hers him his how however i if in into is it its itself just many may me might more most much must
-    my neither no nor not now of off on once one only or other our out over own same several she should since so some
-    such than that the their them then there these they this those though through to too two under until up upon us very
-    was we were what when where whether which while who whom whose why will with within without would you your""".split()
-)
-_INSIDE = frozenset("of the de van von la le du di da del der den y e al el &".split())
+    having he her here hers him his how however i if in into is it its itself just many may me might more most much
+    must my neither no nor not now of off on once one only or other our out over own same several she should since
+    so some such than that the their them then there these they this those though through to too two under until up
+    upon us very was we were what when where whether which while who whom whose why will with within without would
+    you your
+"""
+STOP = frozenset(STOP_WORDS.split())
+_INSIDE_WORDS = "of the de van von la le du di da del der den y e al el &"
+_INSIDE = frozenset(_INSIDE_WORDS.split())
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|&|[^\W_]+(?:['’.\-/][^\W_]+)*[+#]*|[^\s\w]")
-_VERBS = frozenset(
-    """is are was were be been has have had became become becomes won wins wrote written writes made makes led leads met
-    knows knew known gave given took taken sold bought built held holds ran runs began begun left went came stood sang sung
-    played founded born died stars owns own beat taught grew rose fell drew sits lies lives bears contains features
-    includes uses shows plays works remains belongs joined married""".split()
-)
-_PAST = frozenset(
-    "became won wrote made led met gave took sold bought built held ran began left went came sang taught".split()
-)
-_PREPOSITIONS = frozenset("of in on at by for from to with as into near within under over through against after".split())
-_AUXILIARY = frozenset("is are was were be been being has have had did does do will would can could may might must".split())
+_VERBS_WORDS = """
+    is are was were be been has have had became become becomes won wins wrote written writes made makes led leads
+    met knows knew known gave given took taken sold bought built held holds ran runs began begun left went came
+    stood sang sung played founded born died stars owns own beat taught grew rose fell drew sits lies lives bears
+    contains features includes uses shows plays works remains belongs joined married
+"""
+_VERBS = frozenset(_VERBS_WORDS.split())
+_PAST_WORDS = "became won wrote made led met gave took sold bought built held ran began left went came sang taught"
+_PAST = frozenset(_PAST_WORDS.split())
+_PREPOSITIONS_WORDS = "of in on at by for from to with as into near within under over through against after"
+_PREPOSITIONS = frozenset(_PREPOSITIONS_WORDS.split())
+_AUXILIARY_WORDS = "is are was were be been being has have had did does do will would can could may might must"
+_AUXILIARY = frozenset(_AUXILIARY_WORDS.split())
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
 _DATE = re.compile(
-    rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH}),? \d{{4}}|(?:{_MONTH}) \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}|(?:{_MONTH}) \d{{4}}"
+    rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH}),? \d{{4}}"
+    rf"|(?:{_MONTH}) \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}|(?:{_MONTH}) \d{{4}}"
     r"|\d{4}-\d{2}-\d{2}|(?:1[0-9]|20)\d{2})\b"
 )
 _DEFINED = re.compile(r"\(([^()\s]{2,9})\)")
@@ -131,7 +137,7 @@ def definitions(text: str) -> list[tuple[str, str]]:
         if not is_acronym(short):
             continue
         letters = short.replace(".", "").removesuffix("s").lower()
-        words = [m for m in re.finditer(r"[^\W_]+", text[max(0, found.start() - 120) : found.start()])]
+        words = list(re.finditer(r"[^\W_]+", text[max(0, found.start() - 120) : found.start()]))
         start = max(0, found.start() - 120)
         for count in range(len(letters), min(len(words), 2 * len(letters)) + 1):
             some = words[-count:]
@@ -157,7 +163,7 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
             ends = [e for e in ends if not (date.start() <= e[0] and e[1] <= date.end())]
             ends.append((date.start(), date.end(), Entity(date[0], "date", True)))
     ends.sort(key=lambda e: (e[0], e[1]))
-    out = []
+    out: list[Statement] = []
     for a, b in sentences(text):
         here = [e for e in ends if a <= e[0] and e[1] <= b]
         last: tuple[str, Entity] | None = None  # the statement before: its relation and its object
@@ -176,7 +182,7 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
 
 def _joined(text: str, before: list[tuple[int, int, Entity]]) -> list[Entity]:
     """The other subjects of "A, B and C verb": names that commas and an "and" join to the last one."""
-    out = []
+    out: list[Entity] = []
     for left, right in zip(before[-2::-1], before[:0:-1], strict=False):
         joint = text[left[1] : right[0]].strip()
         if left[2].literal or not (joint in ("and", ", and", "&") or (out and joint == ",")):
@@ -195,7 +201,7 @@ def _relation(between: str) -> str:
     """The words between two names, if they are a verb phrase."""
     between = between.removeprefix(")")
     words = between.split()
-    if not 1 <= len(words) <= _LONGEST or any(c in between for c in ",;:()[]“”\"|\n"):
+    if not 1 <= len(words) <= _LONGEST or any(c in between for c in ',;:()[]“”"|\n'):
         return ""
     if words[-1].lower() in ("the", "a", "an"):
         words = words[:-1]
@@ -212,4 +218,6 @@ def _relation(between: str) -> str:
 
 
 def _verb(word: str) -> bool:
-    return word in _VERBS or (len(word) > 4 and word.endswith(("ed", "ates", "izes", "ises", "ects", "ides", "oys", "ills")))
+    return word in _VERBS or (
+        len(word) > 4 and word.endswith(("ed", "ates", "izes", "ises", "ects", "ides", "oys", "ills"))
+    )

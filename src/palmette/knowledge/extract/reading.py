@@ -86,5 +86,6 @@ def dumped(statements: Sequence[Statement]) -> str:
 def loaded(text: str) -> tuple[Statement, ...]:
     """The reverse of `dumped`."""
     return tuple(
-        Statement(Entity(s, st), p, Entity(o, ot, literal), *rest) for s, st, p, o, ot, literal, *rest in json.loads(text)
+        Statement(Entity(s, st), p, Entity(o, ot, literal), *rest)
+        for s, st, p, o, ot, literal, *rest in json.loads(text)
     )

@@ -1,7 +1,7 @@
 """Which part of a graph is drawn, and where everything stands: the same graph gives the same picture.
 
-Things repel each other and facts pull (Fruchterman and Reingold 1991), labels count with their width, and the first places
-are a spiral with the best connected in the middle; there is no chance in it.
+Things repel each other and facts pull (Fruchterman and Reingold 1991), labels count with their width, and the first
+places are a spiral with the best connected in the middle; there is no chance in it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ def drawn(facts: Iterable[Fact], *, most: int = THINGS, rounds: int = 300) -> Dr
     ends = np.array(sorted(bonds), np.int64).reshape(-1, 2)
     places = _apart(_settled(len(kept), ends, widths, rounds), widths)
     margin = 40.0
-    low = (places - np.stack([widths / 2, np.full(len(kept), _HEIGHT / 2)], 1)).min(0, initial=0.0) if kept else np.zeros(2)
+    low = (
+        (places - np.stack([widths / 2, np.full(len(kept), _HEIGHT / 2)], 1)).min(0, initial=0.0)
+        if kept
+        else np.zeros(2)
+    )
     places = places - low + margin
     size = (places + np.stack([widths / 2, np.full(len(kept), _HEIGHT / 2)], 1)).max(0, initial=200.0) + margin
     spots = [
@@ -107,7 +111,7 @@ def _settled(count: int, ends: NDArray[np.int64], widths: Places, rounds: int) -
     stretch = np.array([1.0, 0.62])  # labels are wide: what is side by side needs more room
     apart = ends[ends[:, 0] != ends[:, 1]]
     for turn in range(rounds):
-        gap = places[:, None] - places[None]                                                  # (things, things, 2)
+        gap = places[:, None] - places[None]  # (things, things, 2)
         far = np.maximum(np.sqrt((gap**2).sum(-1)), 1.0)
         push = (gap * (spring**2 / far**2)[..., None]).sum(1)
         if len(apart):
@@ -115,11 +119,11 @@ def _settled(count: int, ends: NDArray[np.int64], widths: Places, rounds: int) -
             force = pull * (np.sqrt((pull**2).sum(-1)) / spring)[:, None]
             np.add.at(push, apart[:, 0], -force)
             np.add.at(push, apart[:, 1], force)
-        push -= places * 1.2                                                                  # islands stay in sight
+        push -= places * 1.2  # islands stay in sight
         length = np.maximum(np.sqrt((push**2).sum(-1)), 1e-9)
         heat = spring * 0.6 * (1 - turn / rounds) + 0.5
         places = places + push / length[:, None] * np.minimum(length, heat)[:, None]
-    return places * stretch
+    return np.asarray(places * stretch)
 
 
 def _apart(places: Places, widths: Places) -> Places:

@@ -1,7 +1,8 @@
-"""A graph as one page: open it from the disk; no network, no server, nothing that a document's text could set in motion.
+"""A graph as one page: open it from the disk; no network, no server, nothing that a document's text could set in
+motion.
 
-Without scripts the page is a picture and a list of facts with their quotes. Its own script adds looking closer. The policy
-in its head allows exactly this script and this style sheet, by their hashes, and no request at all.
+Without scripts the page is a picture and a list of facts with their quotes. Its own script adds looking closer. The
+policy in its head allows exactly this script and this style sheet, by their hashes, and no request at all.
 """
 
 from __future__ import annotations
@@ -37,16 +38,19 @@ def to_html(facts: Iterable[Fact], *, title: str = "Knowledge graph", lead: str 
     drawing = drawn(given, most=most)
     style, script = _read("graph.css"), f"\n(() => {{\n'use strict';\n{_read('graph.js')}}})();\n"
     policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
     )
     said = f'<p class="lead" dir="auto">{escape(printable(lead))}</p>' if lead else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(printable(title))} · Palmette</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<header>\n<p class="kicker">Knowledge graph</p>\n<h1 dir="auto">{escape(printable(title))}</h1>\n'
-        f'<p class="muted">{_count(drawing.things, "thing")}, {_count(drawing.facts, "fact")}{_cut(drawing)}</p>\n{said}</header>\n'
+        f'<p class="muted">{_count(drawing.things, "thing")}, {_count(drawing.facts, "fact")}{_cut(drawing)}</p>\n'
+        f"{said}</header>\n"
         f'<main>\n<section class="picture" aria-label="Picture">{to_svg(drawing, page=True)}</section>\n'
         f'<section class="side" aria-label="Facts">\n<ul class="facts">\n{_facts(given)}</ul>\n</section>\n</main>\n'
         f'<script type="application/json" id="data">{embedded(_data(drawing, given))}</script>\n'
@@ -67,7 +71,8 @@ def _facts(facts: list[Fact]) -> str:
     lines = []
     for number, fact in enumerate(facts[:LISTED]):
         quotes = "".join(
-            f'<blockquote dir="auto">{escape(printable(q.text))} <cite>{escape(printable(q.document))} {q.start}–{q.end}</cite></blockquote>'
+            f'<blockquote dir="auto">{escape(printable(q.text))} '
+            f"<cite>{escape(printable(q.document))} {q.start}–{q.end}</cite></blockquote>"
             for q in fact.quotes
         )
         names = (f"<b>{escape(printable(n))}</b>" for n in (fact.subject.name, fact.object.name))
@@ -82,7 +87,8 @@ def _data(drawing: Drawing, facts: list[Fact]) -> dict[str, object]:
     number = {fact: i for i, fact in enumerate(facts[:LISTED])}
     fills = colours(drawing)
     spots = [
-        [s.entity.name, s.entity.type, s.x, s.y, s.width, fills[s.entity.type, s.entity.literal], s.degree] for s in drawing.spots
+        [s.entity.name, s.entity.type, s.x, s.y, s.width, fills[s.entity.type, s.entity.literal], s.degree]
+        for s in drawing.spots
     ]
     bonds = [[b.a, b.b, [number[f] for f, _ in b.facts if f in number]] for b in drawing.bonds]
     ends = [[f.subject.name, f.object.name] for f in facts[:LISTED]]

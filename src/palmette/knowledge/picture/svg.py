@@ -1,4 +1,4 @@
-"""A drawing as SVG: things as labels, facts as curves with an arrow and their relation. The same SVG becomes the PNG."""
+"""A drawing as SVG: things as labels, facts as curves with their relation. The same SVG becomes the PNG."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ def to_svg(drawing: Drawing, *, page: bool = False) -> str:
     width, height = drawing.width, drawing.height + (0 if page else 26)
     fills = colours(drawing)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+        f'viewBox="0 0 {width:g} {height:g}" '
         f'font-family="\'DejaVu Sans Mono\', monospace" role="img" aria-label="Knowledge graph">'
     ]
     if not page:
         parts.append(f'<rect x="0" y="0" width="{width:g}" height="{height:g}" fill="#ffffff"/>')
     parts += [_bond(drawing, number, bond) for number, bond in enumerate(drawing.bonds)]
-    parts += [_spot(number, spot, fills[spot.entity.type, spot.entity.literal]) for number, spot in enumerate(drawing.spots)]
+    parts += [
+        _spot(number, spot, fills[spot.entity.type, spot.entity.literal]) for number, spot in enumerate(drawing.spots)
+    ]
     if not page:
-        said = f"{len(drawing.spots)} of {drawing.things} things, {sum(len(b.facts) for b in drawing.bonds)} of {drawing.facts} facts"
+        shown = sum(len(bond.facts) for bond in drawing.bonds)
+        said = f"{len(drawing.spots)} of {drawing.things} things, {shown} of {drawing.facts} facts"
         parts.append(f'<text x="16" y="{height - 14:g}" font-size="11" fill="#5a5e61">{said}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
@@ -71,7 +75,8 @@ def _bond(drawing: Drawing, number: int, bond: Bond) -> str:
     label = " · ".join(relations(bond))
     if bond.a == bond.b:
         x, y = a.x, a.y - _HEIGHT / 2
-        line = f"M{x - 14:.1f} {y:.1f}Q{x - 30:.1f} {y - 34:.1f} {x:.1f} {y - 34:.1f}Q{x + 30:.1f} {y - 34:.1f} {x + 14:.1f} {y:.1f}"
+        line = f"M{x - 14:.1f} {y:.1f}Q{x - 30:.1f} {y - 34:.1f} {x:.1f} {y - 34:.1f}"
+        line += f"Q{x + 30:.1f} {y - 34:.1f} {x + 14:.1f} {y:.1f}"
         heads, middle = [(x + 14, y, 0.9, 1.0)], (x, y - 38)
     else:
         dx, dy = b.x - a.x, b.y - a.y
@@ -89,9 +94,11 @@ def _bond(drawing: Drawing, number: int, bond: Bond) -> str:
     arrows = "".join(_arrow(*head) for head in heads)
     wide = cells(label) * 6.0 + 6
     return (
-        f'<g data-bond="{number}" data-label={quoteattr(label)}><path d="{line}" fill="none" stroke="#8a9094" stroke-width="1.2"/>{arrows}'
+        f'<g data-bond="{number}" data-label={quoteattr(label)}><path d="{line}" fill="none" '
+        f'stroke="#8a9094" stroke-width="1.2"/>{arrows}'
         f'<rect x="{middle[0] - wide / 2:.1f}" y="{middle[1] - 7:.1f}" width="{wide:.1f}" height="13" fill="#ffffff"/>'
-        f'<text x="{middle[0]:.1f}" y="{middle[1] + 3:.1f}" font-size="10" text-anchor="middle" fill="#5a5e61">{escape(label)}</text></g>'
+        f'<text x="{middle[0]:.1f}" y="{middle[1] + 3:.1f}" font-size="10" text-anchor="middle" '
+        f'fill="#5a5e61">{escape(label)}</text></g>'
     )
 
 

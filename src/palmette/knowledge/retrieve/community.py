@@ -56,7 +56,9 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
             edges[a, b] += n
     web: Any = networkx.Graph()
     web.add_weighted_edges_from((a, b, w) for (a, b), w in sorted(edges.items()))
-    groups = [sorted(g) for g in networkx.community.louvain_communities(web, seed=seed) if len(g) >= least] if edges else []
+    groups = (
+        [sorted(g) for g in networkx.community.louvain_communities(web, seed=seed) if len(g) >= least] if edges else []
+    )
     groups.sort(key=lambda g: (-len(g), g))
     of = {node: i for i, group in enumerate(groups[:most]) for node in group}
     inside: list[Counter[int]] = [Counter() for _ in groups[:most]]
@@ -67,8 +69,8 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
     names = _names(store, list(of))
     relations = {int(i): str(n) for i, n in store.db.rows("SELECT id, name FROM relation")}
     out = []
-    for group, used in zip(groups[:most], inside, strict=True):
-        ranked = sorted(group, key=lambda i: (-web.degree(i, weight="weight"), i))
+    for members, used in zip(groups[:most], inside, strict=True):
+        ranked = sorted(members, key=lambda i: (-web.degree(i, weight="weight"), i))
         common = sorted(((relations[p], n) for p, n in used.items()), key=lambda r: (-r[1], r[0]))
         out.append(Community(tuple(names[i] for i in ranked), tuple(common[:10]), sum(used.values())))
     return out
@@ -77,5 +79,8 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
 def _names(store: Store, ids: list[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for some in batches(ids):
-        found |= {int(i): str(n) for i, n in store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)}
+        found |= {
+            int(i): str(n)
+            for i, n in store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
+        }
     return found

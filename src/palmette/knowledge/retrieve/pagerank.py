@@ -52,7 +52,7 @@ class Web:
 
     def plain_step(self, mass: Floats) -> Floats:
         """The same without scipy."""
-        return np.bincount(self.target, self.share * mass[self.source], self.nodes)
+        return np.bincount(self.target, self.share * mass[self.source], self.nodes).astype(np.float64)
 
 
 def pagerank(web: Web, seeds: Floats, *, restart: float = 0.5, rounds: int = 25) -> Floats:

@@ -1,8 +1,8 @@
 """Passages for a question: words find the first, the web of names leads on to the others.
 
 Seeds decide. They are the things that the question names, by rarity, and the passages with the best scores, peaked: the
-softmax of the scores brought to 0 … 1. The walk then finds passages that share no word with the question. Ranks by words
-and by an embedding are fused before the walk and never after it, which would dilute what it found.
+softmax of the scores brought to 0 … 1. The walk then finds passages that share no word with the question. Ranks by
+words and by an embedding are fused before the walk and never after it, which would dilute what it found.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Retriever:
             raise BadParameter("way 'dense' needs an embedder; give the graph one, or search by words")
         chunks, vectors = self._embedded(self.embedder)
         asked = _unit(self.embedder([question]))[0]
-        scores = vectors @ asked                                                               # (chunks,)
+        scores = vectors @ asked  # (chunks,)
         best = np.argsort(-scores, kind="stable")[:most]
         return [(int(chunks[i]), float(scores[i])) for i in best]
 

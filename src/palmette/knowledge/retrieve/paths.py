@@ -1,13 +1,14 @@
 """Ways through the graph: what lies around a thing, and the shortest way between two.
 
-Both read the store's indexes, some hundred things at a time, so neither needs the graph in memory. A thing with very many
-facts is not spread out whole: the best supported and the rarest of its facts stand for it.
+Both read the store's indexes, some hundred things at a time, so neither needs the graph in memory. A thing with very
+many facts is not spread out whole: the best supported and the rarest of its facts stand for it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from palmette.core.errors import BadParameter
 from palmette.knowledge.store.base import batches, marks
@@ -35,7 +36,7 @@ def _links(store: Store, entities: Iterable[int], when: When) -> list[tuple[int,
         inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
         for near, far in (("s", "o"), ("o", "s")):
             sql = f"SELECT a.{near}, a.{far} FROM assertion a WHERE a.{near} {inside} AND {condition}"
-            found += store.db.rows(sql, [*some, *values])  # type: ignore[arg-type]
+            found += store.db.rows(sql, [*some, *values])
     return found
 
 
@@ -95,7 +96,7 @@ def _degrees(store: Store, entities: Iterable[int], cap: int) -> dict[int, int]:
     found: dict[int, int] = {}
     for some in batches(sorted(entities)[: 100 * cap]):
         sql = f"SELECT o, count(*) FROM assertion WHERE o IN ({marks(len(some))}) AND retracted_at IS NULL GROUP BY o"
-        found |= dict(store.db.rows(sql, some))  # type: ignore[arg-type]
+        found |= dict(store.db.rows(sql, some))
     return found
 
 
@@ -135,7 +136,7 @@ def path(
 def _path(store: Store, middle: int, above: Sequence[dict[int, int]], when: When) -> Path:
     first = _way(middle, above[0])[::-1]
     nodes = first + _way(middle, above[1])[1:]
-    hops = tuple(_hop(store, a, b, when) for a, b in zip(nodes, nodes[1:], strict=False))
+    hops = tuple(_hop(store, a, b, when) for a, b in pairwise(nodes))
     start = hops[0].fact.object if hops[0].backwards else hops[0].fact.subject
     return Path(start, hops)
 

@@ -1,8 +1,8 @@
 """A small typed query instead of a query language that a model would have to write well.
 
 A query is JSON: patterns whose places are names or variables, and what to select. `query_schema` is its JSON Schema for
-one graph: relations and types can only be those that the graph has, so a model that writes under it cannot invent any. It
-reads and never writes; rows and time are limited.
+one graph: relations and types can only be those that the graph has, so a model that writes under it cannot invent any.
+It reads and never writes; rows and time are limited.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Binding = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """What a query found: names in rows, one column for each selected variable. `whole` is False if rows were cut off."""
+    """What a query found: names in rows, a column for each selected variable. `whole` is False if rows were cut off."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -41,7 +41,9 @@ class Table:
 def query_schema(store: Store, *, most_names: int = 1000) -> dict[str, Any]:
     """The JSON Schema of this graph's queries, its relations and types as they are now."""
     relations = relation_names(store)[:most_names]
-    types = [t for (t,) in store.db.rows("SELECT DISTINCT type FROM entity WHERE type <> '' ORDER BY type")][:most_names]
+    types = [t for (t,) in store.db.rows("SELECT DISTINCT type FROM entity WHERE type <> '' ORDER BY type")][
+        :most_names
+    ]
     variable = {"type": "string", "pattern": "^\\?[a-z]{1,12}$"}
     place = {"anyOf": [variable, {"type": "string", "minLength": 1, "maxLength": 200}]}
     pattern = {
@@ -138,7 +140,7 @@ class _Search:
         self.variables: list[str] = []
         self.rows: list[Binding] = [()]
         self.ids: dict[str, list[int]] = {}
-        self.relations = dict(store.db.rows("SELECT name, id FROM relation"))
+        self.relations: dict[str, int] = dict(store.db.rows("SELECT name, id FROM relation"))
         self.relation_variables: set[str] = set()
 
     def know(self, pattern: Mapping[str, str]) -> None:
@@ -203,14 +205,14 @@ class _Search:
         if len(found) > HELD or time.monotonic() > self.end:
             raise BadParameter("the query is too broad: name one of its things, or a rarer relation")
         one = self.store.same.one
-        facts = {(one(a), b, one(c)) for a, b, c in found}
-        for column, place in ((0, s), (2, o)):
+        facts: set[Binding] = {(one(a), b, one(c)) for a, b, c in found}
+        for end, place in ((0, s), (2, o)):
             if place in self.ids:
                 allowed = {one(i) for i in self.ids[place]}
-                facts = {f for f in facts if f[column] in allowed}
+                facts = {f for f in facts if f[end] in allowed}
             if place in self.types:
-                typed = self._of_type({f[column] for f in facts}, self.types[place])
-                facts = {f for f in facts if f[column] in typed}
+                typed = self._of_type({f[end] for f in facts}, self.types[place])
+                facts = {f for f in facts if f[end] in typed}
         return facts
 
     def _of_type(self, ids: set[int], type_: str) -> set[int]:
@@ -227,7 +229,7 @@ class _Search:
         numbers = {n for row in rows for n, v in zip(row, selected, strict=True) if v not in self.relation_variables}
         names: dict[int, str] = {}
         for some in batches(sorted(numbers)):
-            names |= dict(self.store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some))  # type: ignore[arg-type]
+            names |= dict(self.store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some))
         relations = {number: name for name, number in self.relations.items()}
         said = sorted(
             tuple((relations if v in self.relation_variables else names)[n] for n, v in zip(row, selected, strict=True))

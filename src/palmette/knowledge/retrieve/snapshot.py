@@ -1,9 +1,9 @@
 """The graph in memory: which passages name which things, and which things stand in one fact, as one weighted web.
 
 A thing is a cluster of entities that are the same. It is named in a passage where one of its keys stands there, the
-longest of several, in whatever case it is written; so a passage names things that only other documents know as names. An
-edge weighs by how rare its thing is, and three times that to the passages that are about the thing. The web is a function
-of the store's contents; it is made once for each state of the store.
+longest of several, in whatever case it is written; so a passage names things that only other documents know as names.
+An edge weighs by how rare its thing is, and three times that to the passages that are about the thing. The web is a
+function of the store's contents; it is made once for each state of the store.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Things:
     """Clusters of entities, numbered by their smallest member, with what the store says of them."""
 
     def __init__(self, store: Store) -> None:
-        same = clusters(store.db.rows("SELECT a, b, kind, source FROM link"))  # type: ignore[arg-type]
+        same = clusters(store.db.rows("SELECT a, b, kind, source FROM link"))
         self._rows = store.db.rows("SELECT id, name, key FROM entity WHERE literal = 0 ORDER BY id")
         self.entities = sorted({same.get(int(i), int(i)) for i, _, _ in self._rows})
         number = {entity: i for i, entity in enumerate(self.entities)}

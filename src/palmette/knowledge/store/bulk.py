@@ -47,7 +47,7 @@ def load(
             Entity(n, t, bool(v)): i for i, n, t, v in store.db.rows("SELECT id, name, type, literal FROM entity")
         }
         names = {e.name: i for e, i in ids.items() if not e.literal and e.type == (types(e.name) if types else "")}
-        relations: dict[str, int] = dict(store.db.rows("SELECT name, id FROM relation"))  # type: ignore[arg-type]
+        relations: dict[str, int] = dict(store.db.rows("SELECT name, id FROM relation"))
         known = (len(names), len(relations))
         numbered = _numbered(triples, names, relations, (store._take("entity", 0), store._take("relation", 0)))
         rows = _sorted(np.fromiter(chain.from_iterable(numbered), np.int64).reshape(-1, 3))

@@ -19,9 +19,9 @@ __all__ = ["FORMAT", "canonical", "restore"]
 
 FORMAT = 1
 _SAID = (
-    "SELECT es.name, es.type, r.name, eo.name, eo.type, eo.literal, d.name, c.first, a.first, a.last, m.model, a.confidence, "
-    "a.valid_from, a.valid_to FROM assertion a JOIN entity es ON es.id = a.s JOIN relation r ON r.id = a.p "
-    "JOIN entity eo ON eo.id = a.o JOIN maker m ON m.id = a.maker LEFT JOIN chunk c ON c.id = a.chunk "
+    "SELECT es.name, es.type, r.name, eo.name, eo.type, eo.literal, d.name, c.first, a.first, a.last, m.model, "
+    "a.confidence, a.valid_from, a.valid_to FROM assertion a JOIN entity es ON es.id = a.s "
+    "JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o JOIN maker m ON m.id = a.maker LEFT JOIN chunk c ON c.id = a.chunk "
     "LEFT JOIN document d ON d.id = c.document WHERE a.retracted_at IS NULL"
 )
 
@@ -57,7 +57,8 @@ def _documents(store: Store) -> Iterator[str]:
         parts = []
         for chunk, first, last, text in rows:
             found = store.db.rows(
-                "SELECT m.first, m.last, e.name, e.type FROM mention m JOIN entity e ON e.id = m.entity WHERE m.chunk = ?",
+                "SELECT m.first, m.last, e.name, e.type FROM mention m JOIN entity e ON e.id = m.entity "
+                "WHERE m.chunk = ?",
                 (chunk,),
             )
             parts.append({"start": first, "end": last, "text": text, "mentions": sorted(map(list, found))})
@@ -135,8 +136,10 @@ def _restored(store: Store, whole: Mapping[str, Any], at: str) -> int:
             model = next((m for name, m in sorted(makers, key=str) if name == d["name"]), "none")
             parts = [
                 Part(
-                    Piece(c["start"], c["end"], c["text"]), hash_of(c["text"]), said.get((d["name"], c["start"], model), ()),
-                    [Mention(Entity(n, t), a, b) for a, b, n, t in c["mentions"]], aliases.get((d["name"], c["start"]), ()),
+                    Piece(c["start"], c["end"], c["text"]), hash_of(c["text"]),
+                    said.get((d["name"], c["start"], model), ()),
+                    [Mention(Entity(n, t), a, b) for a, b, n, t in c["mentions"]],
+                    aliases.get((d["name"], c["start"]), ()),
                 )
                 for c in d["chunks"]
             ]  # fmt: skip

@@ -33,7 +33,9 @@ def resolve(db: Database, keys: Sequence[str] | None = None) -> None:
         own: dict[str, list[_Member]] = defaultdict(list)
         named: dict[str, list[_Member]] = defaultdict(list)
         columns = "e.id, e.name, e.type"
-        for key, *member in db.rows(f"SELECT e.key, {columns} FROM entity e WHERE e.literal = 0 AND e.key {inside}", some):
+        for key, *member in db.rows(
+            f"SELECT e.key, {columns} FROM entity e WHERE e.literal = 0 AND e.key {inside}", some
+        ):
             own[key].append((member[0], member[1], member[2]))
         joined = f"SELECT DISTINCT l.key, {columns} FROM alias l JOIN entity e ON e.id = l.entity WHERE l.key {inside}"
         for key, *member in db.rows(joined, some):
@@ -128,7 +130,7 @@ class Same:
         stamp = self._db.changes()
         if stamp == self._stamp:
             return
-        self._of = clusters(self._db.rows("SELECT a, b, kind, source FROM link"))  # type: ignore[arg-type]
+        self._of = clusters(self._db.rows("SELECT a, b, kind, source FROM link"))
         self._members = defaultdict(list)
         for entity in sorted(self._of):
             self._members[self._of[entity]].append(entity)

@@ -1,7 +1,7 @@
 """PostgreSQL: the same store past one machine, through psycopg 3 (extra `postgres`).
 
-One writer at a time holds an advisory lock until it commits, as SQLite's writer does; readers never wait. Words are found
-by `tsvector` and ranked by BM25 here, so that both databases rank alike.
+One writer at a time holds an advisory lock until it commits, as SQLite's writer does; readers never wait. Words are
+found by `tsvector` and ranked by BM25 here, so that both databases rank alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from palmette.core.errors import BadParameter, MissingExtra, NotAStore, PalmetteError, StoreError, StoreLocked, StoreReadOnly
+from palmette.core.errors import (
+    BadParameter,
+    MissingExtra,
+    NotAStore,
+    PalmetteError,
+    StoreError,
+    StoreLocked,
+    StoreReadOnly,
+)
 from palmette.knowledge.names import tokens_of
 from palmette.knowledge.store.base import Row
 
@@ -69,7 +77,9 @@ class PostgresDatabase:
             raise
 
     def _check(self) -> None:
-        tables = {name for (name,) in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = ?", (self._schema,))}
+        tables = {
+            name for (name,) in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = ?", (self._schema,))
+        }
         if tables and "meta" not in tables:
             raise NotAStore(f"{self.place} holds tables, but no knowledge graph of Palmette's")
         if not tables and self.read_only:
@@ -95,10 +105,10 @@ class PostgresDatabase:
     ) -> None:
         """Append rows by COPY."""
         more = tuple(fixed.values())
-        with self._lock, self._translated(), self._connection.cursor() as cursor:
-            with cursor.copy(f"COPY {table} ({', '.join((*columns, *fixed))}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row((*row, *more))
+        sql = f"COPY {table} ({', '.join((*columns, *fixed))}) FROM STDIN"
+        with self._lock, self._translated(), self._connection.cursor() as cursor, cursor.copy(sql) as copy:
+            for row in rows:
+                copy.write_row((*row, *more))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -113,7 +123,9 @@ class PostgresDatabase:
             try:
                 with self._translated():
                     self._connection.execute(f"SET LOCAL lock_timeout TO {int(self._wait * 1000)}")
-                    self._connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK >> 33, self._schema))
+                    self._connection.execute(
+                        "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK >> 33, self._schema)
+                    )
                 yield
                 with self._translated():
                     self._connection.execute(
@@ -180,7 +192,9 @@ class PostgresDatabase:
         root = self._root(word)
         if not root:
             return 0
-        return int(self.rows("SELECT count(*) FROM chunk_words WHERE found @@ to_tsquery('simple', ?)", (f"'{root}'",))[0][0])
+        return int(
+            self.rows("SELECT count(*) FROM chunk_words WHERE found @@ to_tsquery('simple', ?)", (f"'{root}'",))[0][0]
+        )
 
     def _root(self, word: str) -> str:
         """A word as the index has it; nothing for a stop word. It is quoted, so no text is read as search syntax."""
@@ -200,7 +214,9 @@ class PostgresDatabase:
         except self._psycopg.Error as error:
             raise _ours(self._psycopg.errors, error, self.place, self._wait) from error
         except UnicodeEncodeError as error:
-            raise BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again") from None
+            raise BadParameter(
+                f"half a character (a lone surrogate) in {error.object!r}; decode the text again"
+            ) from None
 
 
 def _dialect(sql: str) -> str:

@@ -17,7 +17,18 @@ from palmette.knowledge.store.base import batches, marks
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote
 
-__all__ = ["NOW", "When", "assertions", "conflicts", "entity", "facts", "find", "numbers_of", "quoted", "relation_names"]
+__all__ = [
+    "NOW",
+    "When",
+    "assertions",
+    "conflicts",
+    "entity",
+    "facts",
+    "find",
+    "numbers_of",
+    "quoted",
+    "relation_names",
+]
 
 _NAMED = (
     "es.name, es.type, es.literal, r.name, eo.name, eo.type, eo.literal",
@@ -126,7 +137,8 @@ def facts(
             where.append(f"a.{column} = ?" if len(ids) == 1 else f"a.{column} IN ({marks(len(ids))})")
             given += ids
     sql = (
-        f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a WHERE {' AND '.join(where)} "
+        f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a "
+        f"WHERE {' AND '.join(where)} "
         f"GROUP BY a.s, a.p, a.o) f {_NAMED[1].replace('a.', 'f.')} "
         "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type"
     )
@@ -144,16 +156,17 @@ def triples(store: Store, rows: Sequence[tuple[int, int, int]]) -> list[Fact]:
     """The facts of triples of numbers, in the order given."""
     found: dict[tuple[int, int, int], Fact] = {}
     for some in batches(rows, 150):
-        sql = (
-            f"SELECT a.s, a.p, a.o, {_NAMED[0]}, a.support FROM fact a {_NAMED[1]} WHERE "
-            + " OR ".join(["(a.s = ? AND a.p = ? AND a.o = ?)"] * len(some))
+        sql = f"SELECT a.s, a.p, a.o, {_NAMED[0]}, a.support FROM fact a {_NAMED[1]} WHERE " + " OR ".join(
+            ["(a.s = ? AND a.p = ? AND a.o = ?)"] * len(some)
         )
         for s, p, o, *rest in store.db.rows(sql, [i for row in some for i in row]):
             found[s, p, o] = _fact(rest)
     return [found[row] for row in rows if row in found]
 
 
-def assertions(store: Store, fact: Fact | None = None, *, when: When = NOW, conflicts_only: str = "") -> list[Assertion]:
+def assertions(
+    store: Store, fact: Fact | None = None, *, when: When = NOW, conflicts_only: str = ""
+) -> list[Assertion]:
     """Everything that was said about a fact, or everything there is, with its quotes."""
     condition, values = when.sql()
     where, given = [condition], list(values)
@@ -167,10 +180,11 @@ def assertions(store: Store, fact: Fact | None = None, *, when: When = NOW, conf
         where.append("r.name = ?")
         given.append(conflicts_only)
     sql = (
-        f"SELECT {_NAMED[0]}, d.name, c.first, c.text, a.first, a.last, m.model, a.confidence, a.valid_from, a.valid_to, "
-        f"m.recorded_at, a.retracted_at FROM assertion a {_NAMED[1]} JOIN maker m ON m.id = a.maker "
+        f"SELECT {_NAMED[0]}, d.name, c.first, c.text, a.first, a.last, m.model, a.confidence, a.valid_from, "
+        f"a.valid_to, m.recorded_at, a.retracted_at FROM assertion a {_NAMED[1]} JOIN maker m ON m.id = a.maker "
         "LEFT JOIN chunk c ON c.id = a.chunk LEFT JOIN document d ON d.id = c.document "
-        f"WHERE {' AND '.join(where)} ORDER BY es.name, es.type, r.name, eo.name, eo.type, d.name, c.first, a.first, a.last, a.id"
+        f"WHERE {' AND '.join(where)} "
+        "ORDER BY es.name, es.type, r.name, eo.name, eo.type, d.name, c.first, a.first, a.last, a.id"
     )
     return [_assertion(row) for row in store.db.rows(sql, given)]
 
@@ -203,10 +217,8 @@ def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: Whe
         for said in assertions(store, when=when, conflicts_only=relation):
             by_subject[_one(store, said.fact.subject, same)].append(said)
         for said_of in by_subject.values():
-            clashing = [
-                a for a in said_of
-                if any(_one(store, a.fact.object, same) != _one(store, b.fact.object, same) and _overlap(a, b) for b in said_of)
-            ]  # fmt: skip
+            ends = [(_one(store, a.fact.object, same), a) for a in said_of]
+            clashing = [a for i, a in ends if any(i != j and _overlap(a, b) for j, b in ends)]
             if clashing:
                 out.append(Conflict(clashing[0].fact.subject, relation, tuple(clashing)))
     return out

@@ -39,9 +39,7 @@ class SqliteDatabase:
 
     words: Mapping[str, str] = {"id": "INTEGER PRIMARY KEY", "blob": "BLOB", "clustered": "WITHOUT ROWID"}
 
-    def __init__(
-        self, path: str | Path, *, read_only: bool = False, durable: bool = False, wait: float = 5.0
-    ) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False, durable: bool = False, wait: float = 5.0) -> None:
         self.place = str(path)
         self._wait = wait
         self._depth = 0
@@ -154,7 +152,9 @@ class SqliteDatabase:
         if not words:
             return []
         asked = " OR ".join(f'"{word}"' for word in (w.replace('"', "").replace("\x00", "") for w in words) if word)
-        sql = "SELECT rowid, -bm25(chunk_words) AS score FROM chunk_words WHERE chunk_words MATCH ? ORDER BY rank LIMIT ?"
+        sql = (
+            "SELECT rowid, -bm25(chunk_words) AS score FROM chunk_words WHERE chunk_words MATCH ? ORDER BY rank LIMIT ?"
+        )
         return [(int(i), float(s)) for i, s in self.rows(sql, (asked, most))] if asked else []
 
     def seen(self, word: str) -> int:
@@ -175,7 +175,9 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise _ours(error, self.place, self._wait) from error
         except UnicodeEncodeError as error:
-            raise BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again") from None
+            raise BadParameter(
+                f"half a character (a lone surrogate) in {error.object!r}; decode the text again"
+            ) from None
 
 
 def _check_file(path: Path, read_only: bool) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from palmette.core.errors import BadParameter, UnknownName
+from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.schema import Schema
+from palmette.knowledge.store.admit import checked, named
 from palmette.knowledge.store.base import Database, batches, marks, migrate
 from palmette.knowledge.store.links import Same, resolve
 from palmette.knowledge.values import Chunk, Entity, Mention, Piece, Statement
@@ -80,9 +81,7 @@ class Store:
 
     # -- documents -----------------------------------------------------------------------------------------------------
 
-    def add_document(
-        self, document: Known, parts: Sequence[Part], *, model: str, forget: Iterable[str] = ()
-    ) -> None:
+    def add_document(self, document: Known, parts: Sequence[Part], *, model: str, forget: Iterable[str] = ()) -> None:
         """Put a document with all its statements into the store; one of the same name is replaced, all in one.
 
         Args:
@@ -98,7 +97,9 @@ class Store:
             row = (number, document.name, document.title, document.hash, document.recipe, document.recorded_at)
             self.db.load("document", ("id", "name", "title", "hash", "recipe", "recorded_at"), [row])
             first = self._take("chunk", len(parts))
-            chunks = [(first + i, number, p.piece.start, p.piece.end, p.piece.text, p.hash) for i, p in enumerate(parts)]
+            chunks = [
+                (first + i, number, p.piece.start, p.piece.end, p.piece.text, p.hash) for i, p in enumerate(parts)
+            ]
             self.db.load("chunk", ("id", "document", "first", "last", "text", "hash"), chunks)
             self.db.index([(i, document.title, text) for i, _, _, _, text, _ in chunks])
             ids = self._intern(
@@ -111,7 +112,7 @@ class Store:
                 )
             )
             for (chunk, *_), part in zip(chunks, parts, strict=True):
-                self._say([*map(_checked, part.statements)], ids, chunk, model, document.recipe, document.recorded_at)
+                self._say([*map(checked, part.statements)], ids, chunk, model, document.recipe, document.recorded_at)
                 found = [(chunk, ids[m.entity], m.start, m.end) for m in part.mentions]
                 self.db.load("mention", ("chunk", "entity", "first", "last"), found)
                 named = [(ids[e], surface, key_of(surface), chunk) for e, surface in part.aliases]
@@ -208,7 +209,9 @@ class Store:
 
     def documents(self) -> list[Known]:
         """All documents, by name."""
-        return [Known(*r) for r in self.db.rows("SELECT name, title, hash, recipe, recorded_at FROM document ORDER BY name")]
+        return [
+            Known(*r) for r in self.db.rows("SELECT name, title, hash, recipe, recorded_at FROM document ORDER BY name")
+        ]
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """Chunks by their numbers, in the order of the numbers given."""
@@ -229,7 +232,7 @@ class Store:
         Returns:
             how many were new.
         """
-        said = list(map(_checked, statements))
+        said = list(map(checked, statements))
         with self.db.writing():
             ids = self._intern(e for s in said for e in (s.subject, s.object))
             new = [s for s in dict.fromkeys(said) if not self._said(s, ids, model)]
@@ -284,7 +287,13 @@ class Store:
             )
 
     def _say(
-        self, statements: Sequence[Statement], ids: dict[Entity, int], chunk: int | None, model: str, recipe: str, at: str
+        self,
+        statements: Sequence[Statement],
+        ids: dict[Entity, int],
+        chunk: int | None,
+        model: str,
+        recipe: str,
+        at: str,
     ) -> None:
         if not statements:
             return
@@ -357,7 +366,7 @@ class Store:
 
     def _intern(self, entities: Iterable[Entity]) -> dict[Entity, int]:
         """The numbers of entities, new ones given out."""
-        wanted = dict.fromkeys(map(_named, entities))
+        wanted = dict.fromkeys(map(named, entities))
         ids = self._known(wanted)
         new = [e for e in wanted if e not in ids]
         first = self._take("entity", len(new))
@@ -369,31 +378,3 @@ class Store:
 
     def _resolve(self, keys: set[str]) -> None:
         resolve(self.db, sorted(keys))
-
-
-def _named(entity: Entity) -> Entity:
-    """The entity, if its name can be kept."""
-    name = entity.name
-    if not name.strip() or "\x00" in name or not _encodes(name) or not _encodes(entity.type):
-        raise BadParameter(f"an entity needs a name of visible characters, not {name!r}")
-    return entity
-
-
-def _checked(statement: Statement) -> Statement:
-    relation, start, end = statement.relation, statement.valid_from, statement.valid_to
-    if not relation.strip() or "\x00" in relation or not _encodes(relation):
-        raise BadParameter(f"a relation needs a name of visible characters, not {relation!r}")
-    for time in (start, end):
-        if time is not None and not time[:4].isdigit():
-            raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
-    if start and end and start >= end:
-        raise BadParameter(f"{statement.subject} {relation}: valid from {start!r} until {end!r} is no time at all")
-    return statement
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

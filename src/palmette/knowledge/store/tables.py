@@ -1,8 +1,8 @@
 """The relational schema, the same text on SQLite and PostgreSQL, and its migrations.
 
 An assertion is a row; a fact is a view over assertions. Deleting a document therefore deletes rows and nothing has to
-be computed again. Row numbers are given out by the writer, so loading needs no round trip per row. The table of assertions
-is clustered by subject, relation and object: what is asked together lies together.
+be computed again. Row numbers are given out by the writer, so loading needs no round trip per row. The table of
+assertions is clustered by subject, relation and object: what is asked together lies together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _FIRST = (
     "CREATE TABLE alias (entity BIGINT NOT NULL, surface TEXT NOT NULL, key TEXT NOT NULL, chunk BIGINT)",
     """CREATE TABLE link (
         a BIGINT NOT NULL, b BIGINT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (a, b, source))""",
-    "CREATE TABLE vector (model TEXT NOT NULL, chunk BIGINT NOT NULL, value {blob} NOT NULL, PRIMARY KEY (model, chunk))",
+    """CREATE TABLE vector (
+        model TEXT NOT NULL, chunk BIGINT NOT NULL, value {blob} NOT NULL, PRIMARY KEY (model, chunk))""",
     "CREATE TABLE reply (key TEXT PRIMARY KEY, chunk_hash TEXT NOT NULL, value TEXT NOT NULL, tokens BIGINT NOT NULL)",
     """CREATE VIEW fact AS SELECT s, p, o, count(*) AS support, min(id) AS first_assertion FROM assertion
         WHERE retracted_at IS NULL GROUP BY s, p, o""",
