@@ -10,10 +10,11 @@ it is about what no passage and no fact mentions, there is no support, and whoev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from palmette.knowledge.names import tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
@@ -29,6 +30,7 @@ __all__ = ["CARE", "Evidence", "gather", "stem"]
 
 CARE = 0.75  # the share of a question, by the rarity of its words, that must be spoken of
 FACTS, PASSAGES, HOPS = 40, 8, 2
+Floats = NDArray[np.float64]
 _ENDINGS = (
     "ations",
     "ation",
@@ -161,20 +163,19 @@ def _read_in(store: Store, chunks: Sequence[int], when: When) -> list[Fact]:
     return triples(store, list(found))
 
 
-def _mass(search: Retriever, question: str, web: Snapshot) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _mass(search: Retriever, question: str, web: Snapshot) -> Floats:
     """Where the walk spends its time, for each thing: float64[things]."""
     seeds = search.seeds(question)
     return pagerank(web.web, seeds, restart=RESTART)[len(web.chunks) :]
 
 
-def _score(fact: Fact, store: Store, web: Snapshot, mass: Iterable[float], words: set[str]) -> float:
+def _score(fact: Fact, store: Store, web: Snapshot, mass: Floats, words: set[str]) -> float:
     said = {stem(w) for w in tokens_of(f"{fact.subject.name} {fact.relation} {fact.object.name}")}
     ends = 0.0
-    weights = np.asarray(mass)
     for entity in (fact.subject, fact.object):
         numbers = [i for i, e in find(store, entity.name) if e == entity]
         thing = web.of.get(numbers[0]) if numbers else None
-        ends += math.sqrt(float(weights[thing])) if thing is not None else 0.0
+        ends += math.sqrt(float(mass[thing])) if thing is not None else 0.0
     return ends + 0.5 * len(said & words) / (1 + len(words)) + 0.01 * math.log1p(fact.support)
 
 

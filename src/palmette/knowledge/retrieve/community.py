@@ -47,7 +47,7 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
     facts = store.db.rows("SELECT s, p, o, support FROM fact ORDER BY s, p, o")
     if len(facts) > LARGEST:
         raise BadParameter(f"the graph has {len(facts):,} facts; communities are for at most {LARGEST:,}")
-    one = store.same.one
+    one = store.same.now()
     literal = {int(i) for (i,) in store.db.rows("SELECT id FROM entity WHERE literal = 1")}
     edges: Counter[tuple[int, int]] = Counter()
     for s, _, o, n in facts:

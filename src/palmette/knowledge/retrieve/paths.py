@@ -16,16 +16,29 @@ from palmette.knowledge.store.read import NOW, When, entity, triples
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Fact, Hop, Path
 
-__all__ = ["around", "neighbours", "path"]
+__all__ = ["around", "neighbours", "outgoing", "path"]
 
 Triple = tuple[int, int, int]
 CAP = 50  # facts of one thing that a walk looks at
 MOST_HOPS = 8
+_STEP = 40  # things whose facts are read at once while a way is looked for
 
 
 def neighbours(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
     """The things that stand in one fact with any of these, as numbers of clusters."""
-    return {store.same.one(i) for pairs in _links(store, entities, when) for i in pairs[1:]}
+    one = store.same.now()
+    return {one(far) for _, far in _links(store, entities, when)}
+
+
+def outgoing(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
+    """The things that facts of these lead to, as numbers of entities."""
+    condition, values = when.sql()
+    found: set[int] = set()
+    for some in batches(entities):
+        inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
+        sql = f"SELECT DISTINCT a.o FROM assertion a WHERE a.s {inside} AND {condition}"
+        found.update(o for (o,) in store.db.rows(sql, [*some, *values]))
+    return found
 
 
 def _links(store: Store, entities: Iterable[int], when: When) -> list[tuple[int, int]]:
@@ -106,7 +119,7 @@ def path(
     """The shortest way between two things, facts walked in either direction; None if there is none that short.
 
     The search goes on from both ends, always on the side that has less to look at, so it sees the square root of what a
-    search from one end would. Of several ways of one length the first by number is taken.
+    search from one end would. Of several ways of one length the first that it meets is taken, always the same one.
     """
     if most_hops < 1:
         raise BadParameter(f"most_hops must be at least 1, not {most_hops!r}")
@@ -116,18 +129,21 @@ def path(
         return Path(_entity(store, min(meeting)), ())
     above: list[dict[int, int]] = [dict.fromkeys(ids, -1) for ids in ends]
     edges = [sorted(ids) for ids in ends]
+    one = store.same.now()
     for _ in range(most_hops):
         side = 0 if len(edges[0]) <= len(edges[1]) else 1
-        fresh: dict[int, int] = {}
-        for near, far in _links(store, store.same.spread(edges[side]), when):
-            one, origin = store.same.one(far), store.same.one(near)
-            if one not in above[side] and origin < fresh.get(one, origin + 1):
-                fresh[one] = origin
-        above[side] |= fresh
+        known, other, fresh = above[side], above[1 - side], dict[int, int]()
+        for some in batches(store.same.spread(edges[side]), _STEP):
+            for near, far in _links(store, some, when):
+                there = one(far)
+                if there not in known:
+                    fresh.setdefault(there, one(near))
+            meeting = fresh.keys() & other.keys()
+            if meeting:  # what else this round would find is as far away
+                above[side] = known | fresh
+                return _path(store, min(meeting), above, when)
+        known |= fresh
         edges[side] = sorted(fresh)
-        meeting = fresh.keys() & above[1 - side].keys()
-        if meeting:
-            return _path(store, min(meeting), above, when)
         if not fresh:
             return None
     return None

@@ -204,7 +204,7 @@ class _Search:
                     break
         if len(found) > HELD or time.monotonic() > self.end:
             raise BadParameter("the query is too broad: name one of its things, or a rarer relation")
-        one = self.store.same.one
+        one = self.store.same.now()
         facts: set[Binding] = {(one(a), b, one(c)) for a, b, c in found}
         for end, place in ((0, s), (2, o)):
             if place in self.ids:
@@ -217,9 +217,10 @@ class _Search:
 
     def _of_type(self, ids: set[int], type_: str) -> set[int]:
         found: set[int] = set()
+        one = self.store.same.now()
         for some in batches(self.store.same.spread(ids)):
             sql = f"SELECT id FROM entity WHERE type = ? AND id IN ({marks(len(some))})"
-            found |= {self.store.same.one(i) for (i,) in self.store.db.rows(sql, [type_, *some])}
+            found |= {one(i) for (i,) in self.store.db.rows(sql, [type_, *some])}
         return found
 
     def table(self, selected: Sequence[str], limit: int) -> Table:

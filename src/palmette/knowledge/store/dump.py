@@ -21,7 +21,8 @@ FORMAT = 1
 _SAID = (
     "SELECT es.name, es.type, r.name, eo.name, eo.type, eo.literal, d.name, c.first, a.first, a.last, m.model, "
     "a.confidence, a.valid_from, a.valid_to FROM assertion a JOIN entity es ON es.id = a.s "
-    "JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o JOIN maker m ON m.id = a.maker LEFT JOIN chunk c ON c.id = a.chunk "
+    "JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o "
+    "JOIN maker m ON m.id = a.maker LEFT JOIN chunk c ON c.id = a.chunk "
     "LEFT JOIN document d ON d.id = c.document WHERE a.retracted_at IS NULL"
 )
 

@@ -8,7 +8,7 @@ documents were added, and after a removal as if the document had never been ther
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from palmette.core.errors import BadParameter
@@ -117,6 +117,12 @@ class Same:
         self._look()
         return self._of.get(entity, entity)
 
+    def now(self) -> Callable[[int], int]:
+        """`one` as it is now, for very many questions: the store is looked at once."""
+        self._look()
+        of = self._of
+        return (lambda entity: of.get(entity, entity)) if of else (lambda entity: entity)
+
     def all(self, entity: int) -> list[int]:
         """All that are the same as this one, itself included, ascending."""
         self._look()
@@ -124,7 +130,9 @@ class Same:
 
     def spread(self, entities: Iterable[int]) -> list[int]:
         """All that are the same as any of these, ascending."""
-        return sorted({same for entity in entities for same in self.all(entity)})
+        self._look()
+        of, members = self._of, self._members
+        return sorted({same for entity in entities for same in members.get(of.get(entity, entity), (entity,))})
 
     def _look(self) -> None:
         stamp = self._db.changes()
