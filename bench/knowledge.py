@@ -3,8 +3,8 @@
     python bench/knowledge.py [PART …] [--data FOLDER] [--peer PYTHON] [--size FACTS]
 
 Parts: store, remove, extract, confined, names, retrieve, abstain, crash; all by default. FOLDER holds JSON files with
-`passages` (id, title, text) and `questions` (question, gold); retrieve and abstain need it. PYTHON is the interpreter
-of an environment that has ladybug 0.22; it is measured in a process of its own, on the same facts and questions. Times are
+`passages` (id, title, text) and `questions` (question, gold); retrieve and abstain need it. PYTHON is that
+of an environment with ladybug 0.22; it is measured in a process of its own, on the same facts and questions. Times are
 medians; no language model is used but random weights and the embedded toy.
 """
 
@@ -120,7 +120,7 @@ def store_part(size: int, peer: str) -> None:
         took, cpu = time.perf_counter() - start, time.process_time() - cpu
         rate, alone = len(triples) / took, len(triples) / cpu
         print(f"load        {len(triples):,} facts in {took:.1f} s: {rate:,.0f} facts/s ({alone:,.0f} per second of "
-              f"processor time), {database.stat().st_size / 1e6:.0f} MB; load average {os.getloadavg()[0]:.1f}")  # fmt: skip
+              f"processor time); load average {os.getloadavg()[0]:.1f}")  # fmt: skip
         draw = random.Random(1)
         names = sorted({s for s, _, _ in triples})
         asked = {

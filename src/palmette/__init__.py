@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
-    from palmette.models.graph import graph
     from palmette.models.decide.calibrate import Calibration
     from palmette.models.decide.decide import adecide, calibrate, decide
     from palmette.models.decide.wording import Wording
+    from palmette.models.graph import graph
     from palmette.models.keep.logs import Logs, logs
     from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
