@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import warnings
 from collections.abc import Iterator
 
 import graphs
@@ -29,15 +28,14 @@ _counter = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     lacking = [
         *([] if postgres.programs() else ["no PostgreSQL (apt install postgresql, or pip install pgserver)"]),
         *([] if importlib.util.find_spec("psycopg") else ["no psycopg (pip install 'palmette[postgres]')"]),
     ]
     if lacking:
-        warnings.warn(
-            pytest.PytestWarning(f"the PostgreSQL store is NOT TESTED here: {'; '.join(lacking)}"), stacklevel=1
-        )
+        said = f"\nthe PostgreSQL store is NOT TESTED here: {'; '.join(lacking)}"
+        request.config.get_terminal_writer().line(said, red=True, bold=True)
         pytest.skip("; ".join(lacking))
     with postgres.Server() as address:
         yield address

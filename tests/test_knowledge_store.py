@@ -30,7 +30,7 @@ from palmette.knowledge.store import base, tables
 from palmette.knowledge.store.bulk import load
 from palmette.knowledge.store.dump import canonical, restore
 from palmette.knowledge.store.links import resolve, same, suggestions, unlink
-from palmette.knowledge.store.read import When, assertions, conflicts, entity, facts, find, quoted
+from palmette.knowledge.store.read import When, assertions, conflicts, entity, facts, find, quoted, united
 from palmette.knowledge.store.sqlite import SqliteDatabase
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Statement
@@ -417,6 +417,14 @@ def test_a_schema_round_trips_and_is_induced_from_facts() -> None:
     assert found.relations == (Relation("born in", ("person",), ("city",), functional=True),)
     store.schema = found
     assert store.schema == found and "born in" in "".join(canonical(store))
+
+
+def test_what_is_the_same_is_shown_once_and_kept_apart_in_the_store() -> None:
+    store = graphs.read(graphs.memory(), {"a": "Ann met Bob."})
+    store.say([Statement(Entity("Ann", "person"), "met", Entity("Bob", "person"))])
+    (shown,) = united(store, quoted(store, facts(store)))
+    assert shown.subject == Entity("Ann", "person") and shown.support == 2 and len(shown.quotes) == 1
+    assert len(facts(store)) == 2
 
 
 def test_facts_know_their_quotes() -> None:

@@ -91,7 +91,8 @@ def build(
     if not documents:
         return 2
     options = {"max_tokens": max_tokens} if max_tokens else {}
-    with _opened(store, existing=False) as graph:
+    fresh = "://" not in store and not Path(store).exists()
+    with _opened(":memory:" if dry_run and fresh else store, existing=False) as graph:
         if schema is not None:
             graph.schema = read_text(str(schema))
         cost = graph.estimate(documents, by=model, size=size, **options)
@@ -168,8 +169,9 @@ def ask(
         answer = graph.ask(question, by=model, mode=mode, care=care, at=at)
         if html is not None:
             from palmette.knowledge.picture.html import to_html
+            from palmette.knowledge.store.read import united
 
-            shown = list(dict.fromkeys([*answer.facts, *answer.evidence.facts]))
+            shown = united(graph.store, dict.fromkeys([*answer.facts, *answer.evidence.facts]))
             _write(html, to_html(shown, title=question, lead=answer.text))
     if as_json:
         click.echo(json.dumps(_plain(answer), ensure_ascii=False, indent=2))
@@ -222,13 +224,14 @@ def show(
     from palmette.knowledge.picture.drawing import drawn
     from palmette.knowledge.picture.html import LISTED, to_html
     from palmette.knowledge.picture.svg import to_png, to_svg
-    from palmette.knowledge.store.read import When, quoted
+    from palmette.knowledge.store.read import When, quoted, united
 
     with _opened(store, read_only=True) as graph:
         if names:
             found = list(dict.fromkeys(f for name in names for f in graph.around(name, hops, most=LISTED, at=at)))
         else:
             found = quoted(graph.store, graph.facts(most=LISTED, at=at), when=When(at))
+        found = united(graph.store, found)
         counts = graph.counts()
     if svg or png:
         picture = drawn(found, most=most)

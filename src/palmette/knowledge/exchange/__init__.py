@@ -21,7 +21,7 @@ FORMATS: Mapping[str, tuple[Callable[[Store], Iterator[str]], Callable[[Store, s
 
 
 def export(store: Store, format: str) -> Iterator[str]:
-    """The graph as text, piece by piece. json holds all there is, the others hold facts with types and support."""
+    """The graph as text, piece by piece. json holds all that stands, the others facts with their types."""
     return _format(format)[0](store)
 
 

@@ -1,5 +1,5 @@
-"""The canonical dump: JSON, one line for each thing, sorted, without times of the run. Two stores that know the same
-have the same bytes; a dump read back gives the same dump again.
+"""The canonical dump: JSON, one line for each thing that stands, sorted; without times of the run, and without what was
+retracted. Two stores that know the same have the same bytes; a dump read back gives the same dump again.
 """
 
 from __future__ import annotations

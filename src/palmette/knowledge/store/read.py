@@ -28,6 +28,7 @@ __all__ = [
     "numbers_of",
     "quoted",
     "relation_names",
+    "united",
 ]
 
 _NAMED = (
@@ -203,6 +204,33 @@ def quoted(store: Store, found: Iterable[Fact], *, when: When = NOW, most: int =
         quotes = dict.fromkeys(a.quote for a in assertions(store, fact, when=when) if a.quote is not None)
         out.append(replace(fact, quotes=tuple(quotes)[:most]))
     return out
+
+
+def united(store: Store, found: Iterable[Fact]) -> list[Fact]:
+    """The facts as a person sees them: what is the same has one name, that of the one with a type, and facts that are
+    then one have their quotes and their support together.
+    """
+    names: dict[Entity, Entity] = {}
+
+    def one(e: Entity) -> Entity:
+        if e not in names:
+            ids = store.same.all(store.numbers([e])[0])
+            rows = store.db.rows(
+                f"SELECT name, type, literal FROM entity WHERE id IN ({marks(len(ids))}) ORDER BY id", ids
+            )
+            all_ = [Entity(n, t, bool(v)) for n, t, v in rows]
+            names[e] = e if e.literal or len(all_) == 1 else min(all_, key=lambda m: not m.type)
+        return names[e]
+
+    out: dict[Fact, Fact] = {}
+    for fact in found:
+        said = replace(fact, subject=one(fact.subject), object=one(fact.object))
+        before = out.get(said)
+        if before is not None:
+            quotes = tuple(dict.fromkeys((*before.quotes, *said.quotes)))
+            said = replace(said, support=before.support + said.support, quotes=quotes)
+        out[said] = said
+    return list(out.values())
 
 
 def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: When = NOW) -> list[Conflict]:
