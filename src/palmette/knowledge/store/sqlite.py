@@ -78,8 +78,11 @@ class SqliteDatabase:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        with self._lock, self._translated():
-            return self._connection.execute(sql, values).fetchall()
+        try:  # what every question waits for, so without a context manager
+            with self._lock:
+                return self._connection.execute(sql, values).fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise _ours(error, self.place, self._wait) from error
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Carry out a statement; returns how many rows it changed."""
@@ -172,12 +175,8 @@ class SqliteDatabase:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             raise _ours(error, self.place, self._wait) from error
-        except UnicodeEncodeError as error:
-            raise BadParameter(
-                f"half a character (a lone surrogate) in {error.object!r}; decode the text again"
-            ) from None
 
 
 def _check_file(path: Path, read_only: bool) -> None:
@@ -202,7 +201,9 @@ def _frozen(path: Path) -> bool:
     return not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
 
 
-def _ours(error: sqlite3.Error, place: str, wait: float) -> PalmetteError:
+def _ours(error: sqlite3.Error | UnicodeEncodeError, place: str, wait: float) -> PalmetteError:
+    if isinstance(error, UnicodeEncodeError):
+        return BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again")
     text = str(error)
     if "locked" in text or "busy" in text:
         return StoreLocked(f"{place} is being written by another process, and was for {wait:g} s; try again")
