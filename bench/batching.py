@@ -126,7 +126,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if given.serve:
             weights.save_pretrained(Path(folder))
-        engine = TorchEngine(weights, LetterTokenizer([chr(0x4E00 + i) if i > 25 else chr(97 + i) for i in range(32_000)]))
+        engine = TorchEngine(
+            weights, LetterTokenizer([chr(0x4E00 + i) if i > 25 else chr(97 + i) for i in range(32_000)])
+        )
         alone = local_model(engine, strategy=greedy())
         model = Batched(alone, most=STREAMS, waiting=48, memory=0)
         requests = [question(i) for i in range(STREAMS)]

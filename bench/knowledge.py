@@ -424,23 +424,24 @@ def retrieve_part(folder: str) -> None:
                   f"{every[8]:.0%}, in 10 {every[10]:.0%}; {took * 1e3:.0f} ms a question")  # fmt: skip
 
 
-def abstain_part(folder: str) -> None:
+def abstain_part(folder: str, most: int = 0) -> None:
     """Questions whose gold passages are taken out must be refused; those whose passages are there should not be."""
     for name, data in samples(folder):
         store, reader = filled(data), Plain()
         search = Retriever(store)
         by_id = {p["id"]: p for p in data["passages"]}
-        false = sum(ask(search, q["question"]).abstained for q in data["questions"])
+        questions = data["questions"][: most or None]
+        false = sum(ask(search, q["question"]).abstained for q in questions)
         refused = 0
-        for question in data["questions"]:
+        for question in questions:
             gold = list(dict.fromkeys(question["gold"]))
             store.remove_all(gold)
             refused += ask(search, question["question"]).abstained
             with store.db.writing():
                 for number in gold:
                     add(store, reader, by_id[number])
-        count = len(data["questions"])
-        print(f"abstain     {name}: {refused / count:.0%} refused without their gold passages, {false / count:.0%} "
+        count = len(questions)
+        print(f"abstain     {name} ({count} questions): {refused / count:.0%} refused without their gold passages, {false / count:.0%} "
               f"refused with them; no call in either")  # fmt: skip
 
 
@@ -519,7 +520,7 @@ def main() -> None:
     parser.add_argument("--data", default="")
     parser.add_argument("--peer", default="")
     parser.add_argument("--size", type=int, default=1_000_000)
-    parser.add_argument("--count", type=int, default=0, help="extractions and answers, instead of 1,000 and 10,000")
+    parser.add_argument("--count", type=int, default=0, help="of extractions, answers, questions of abstain")
     parser.add_argument("--processor", action="store_true", help="processor time instead of time, on a busy machine")
     given = parser.parse_args()
     if given.processor:
@@ -531,7 +532,7 @@ def main() -> None:
         "confined": lambda: confined_part(given.count or 10_000),
         "names": lambda: names_part(100_000),
         "retrieve": lambda: retrieve_part(given.data),
-        "abstain": lambda: abstain_part(given.data),
+        "abstain": lambda: abstain_part(given.data, given.count),
         "crash": crash_part,
     }
     for name in given.parts or parts:
