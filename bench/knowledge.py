@@ -441,8 +441,8 @@ def abstain_part(folder: str, most: int = 0) -> None:
                 for number in gold:
                     add(store, reader, by_id[number])
         count = len(questions)
-        print(f"abstain     {name} ({count} questions): {refused / count:.0%} refused without their gold passages, {false / count:.0%} "
-              f"refused with them; no call in either")  # fmt: skip
+        print(f"abstain     {name} ({count} questions): {refused / count:.0%} refused without their gold passages, "
+              f"{false / count:.0%} refused with them; no call in either")  # fmt: skip
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------

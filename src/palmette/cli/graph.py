@@ -147,7 +147,7 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int, int, str], None] | 
 @click.option(
     "--care",
     type=click.FloatRange(0, 1),
-    default=0.75,
+    default=0.85,
     show_default=True,
     help="How much of the question must be spoken of.",
 )

@@ -28,7 +28,7 @@ from palmette.knowledge.values import Fact
 
 __all__ = ["CARE", "Evidence", "gather", "stem"]
 
-CARE = 0.75  # the share of a question, by the rarity of its words, that must be spoken of
+CARE = 0.85  # the share of a question, by the rarity of its words, that must be spoken of
 FACTS, PASSAGES, HOPS = 40, 8, 2
 Floats = NDArray[np.float64]
 _ENDINGS = (
@@ -108,13 +108,13 @@ def gather(
     """
     store, web = search.store, search.web
     named = {thing: None for _, _, found in web.lexicon.find(question) for thing in found}
-    described = _described(store, web, list(named))
+    words = {stem(word) for word in words_of(question)}
+    described = _described(store, web, list(named), words)
     things = [int(web.entities[i]) for i in described]
     hits = search.passages(question, passages)
     near = around(store, things, hops=hops, most=10 * facts, when=when) if things else []
     read = _read_in(store, [hit.chunk.id for hit in hits], when)
     mass = _mass(search, question, web)
-    words = {stem(word) for word in words_of(question)}
     pool = list(dict.fromkeys([*near, *read]))
     scored = sorted(range(len(pool)), key=lambda i: (-_score(pool[i], store, web, mass, words), i))
     best = quoted(store, [pool[i] for i in scored[:facts]], when=when)
@@ -134,18 +134,26 @@ def stem(word: str) -> str:
     return word
 
 
-def _described(store: Store, web: Snapshot, named: Sequence[int]) -> list[int]:
-    """Those of the things that a fact or a document is about; a thing that is only mentioned is not known."""
+def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str]) -> list[int]:
+    """Those of the things that the graph knows: a document or a fact is about them, or a fact that the question asks
+    for ends there. What is only mentioned somewhere is not known.
+    """
     out = []
     for thing in named:
         ids = store.same.all(int(web.entities[thing]))
         inside = marks(len(ids))
         about = (
-            f"SELECT 1 FROM assertion WHERE s IN ({inside}) AND retracted_at IS NULL",
-            f"SELECT 1 FROM assertion WHERE o IN ({inside}) AND retracted_at IS NULL",
-            f"SELECT 1 FROM mention WHERE entity IN ({inside}) AND last = 0",
+            f"SELECT 1 FROM assertion WHERE s IN ({inside}) AND retracted_at IS NULL LIMIT 1",
+            f"SELECT 1 FROM mention WHERE entity IN ({inside}) AND last = 0 LIMIT 1",
         )
-        if any(store.db.rows(f"{sql} LIMIT 1", ids) for sql in about):
+        if any(store.db.rows(sql, ids) for sql in about):
+            out.append(thing)
+            continue
+        sql = (
+            "SELECT DISTINCT r.name FROM assertion a JOIN relation r ON r.id = a.p "
+            f"WHERE a.o IN ({inside}) AND a.retracted_at IS NULL LIMIT 500"
+        )
+        if any(words & {stem(w) for w in tokens_of(name)} for (name,) in store.db.rows(sql, ids)):
             out.append(thing)
     return out
 
