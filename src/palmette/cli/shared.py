@@ -26,6 +26,7 @@ __all__ = [
     "common_views",
     "debug_option",
     "generation_options",
+    "log_option",
     "positionals",
     "read_text",
     "refuse_the_unfinished",
@@ -106,6 +107,11 @@ def debug_option(function: F) -> F:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
 
 
+def log_option(function: F) -> F:
+    """Add --log, which writes the call into the log of `palmette logs`; the command receives it as `log`."""
+    return click.option("--log", is_flag=True, help="Write the call into the log (see palmette logs).")(function)
+
+
 def settings_option(function: F) -> F:
     """Add --set, whose texts `parse_settings` reads."""
     return click.option(
@@ -148,7 +154,7 @@ def generation_options(function: F) -> F:
         click.option("--heal", is_flag=True, help="Let the model respell the prompt's last token (token healing)."),
         click.option(
             "--engine",
-            type=click.Choice(["auto", "numpy", "torch"]),
+            type=click.Choice(["auto", "numpy", "torch", "gguf"]),
             default="auto",
             show_default=True,
             help="What computes.",
