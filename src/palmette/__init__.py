@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from palmette.models.decide.calibrate import Calibration
     from palmette.models.decide.decide import adecide, calibrate, decide
     from palmette.models.decide.wording import Wording
+    from palmette.models.graph import graph
     from palmette.models.keep.logs import Logs, logs
     from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
@@ -172,6 +173,7 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.graph": "graph",
     "palmette.models.decide.calibrate": "Calibration",
     "palmette.models.decide.decide": "adecide calibrate decide",
     "palmette.models.decide.wording": "Wording",
@@ -245,7 +247,7 @@ __all__ = [
     "constrain", "constraint", "contrastive", "convert", "cost", "dare_linear", "dare_ties", "decide", "decode",
     "della", "della_linear", "detect_watermark", "dialect", "diverse_beam", "dola", "dry", "dynamic_temperature",
     "epsilon", "eta", "evaluate", "exact", "explain", "fallback", "few_shot", "fill", "folder_search",
-    "generated_knowledge", "grammar", "graph_tools", "greedy", "grow", "guide", "inline_calls", "karcher",
+    "generated_knowledge", "grammar", "graph", "graph_tools", "greedy", "grow", "guide", "inline_calls", "karcher",
     "landscape", "least_to_most", "linear", "load_prompt", "load_task", "logged", "logit_bias", "logs", "mbr",
     "mcp_tools", "merge", "min_length", "min_p", "mirostat", "mix", "model", "model_stock", "multislerp", "nearswap",
     "no_repeat_ngram", "nucleus", "nuslerp", "one_of", "open_engine", "passthrough", "penalty", "price", "program",
