@@ -31,7 +31,7 @@ NUMBERS = {
 
 def fast() -> Kernels:
     pytest.importorskip("numba")
-    from palmette.weights.fast import FastKernels
+    from palmette.weights.fast.kernels import FastKernels
 
     return FastKernels()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from palmette.cli.shared import debug_option
+from palmette.cli.debug import debug_option
 from palmette.core.errors import UsageError
 from palmette.models.hub import snapshot
 from palmette.weights.execute import keep_pages
@@ -41,6 +41,7 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
     "--out-shard-size", default="5G", show_default=True, help="The most bytes of one weights file (500M, 5G)."
 )
 @click.option("--threads", "-j", type=click.IntRange(1), help="Tensors computed at once (default: one for each core).")
+@click.option("--sync", is_flag=True, help="Wait until the disk has everything, so that a power cut loses nothing.")
 @click.option("--hash-inputs", is_flag=True, help="Record the SHA-256 of every input file as a whole.")
 @click.option("--report", "with_report", is_flag=True, help="With plan: read the weights and compare the task vectors.")
 @click.option("--json", "as_json", is_flag=True, help="With plan: print one JSON object instead of text.")
@@ -55,6 +56,7 @@ def command(
     allow_nonfinite: bool,
     out_shard_size: str,
     threads: int | None,
+    sync: bool,
     hash_inputs: bool,
     with_report: bool,
     as_json: bool,
@@ -88,7 +90,12 @@ def command(
     keep_pages()
     with _bar(plan, quiet) as progress:
         made = Merge(plan).save(
-            rest[1], threads=threads, shard_size=_bytes(out_shard_size), hash_inputs=hash_inputs, progress=progress
+            rest[1],
+            threads=threads,
+            shard_size=_bytes(out_shard_size),
+            hash_inputs=hash_inputs,
+            sync=sync,
+            progress=progress,
         )
     click.echo(f"{made}: {summary(plan)}", err=True)
     return 0

@@ -15,7 +15,7 @@ import numpy as np
 from palmette.core.checkpoint import TensorInfo, open_checkpoint, read_config
 from palmette.core.errors import CorruptCheckpoint, ModelNotFound, Unsupported
 from palmette.weights.blocks import Source
-from palmette.weights.dtypes import SIZES, Raw, storage
+from palmette.weights.dtypes import Raw, storage
 from palmette.weights.lora import Adapted, Adapter, open_adapter
 from palmette.weights.recipe.schema import Reference
 
@@ -48,19 +48,19 @@ class Files:
         self._open: dict[Path, int] = {}
         self._lock = threading.Lock()
 
-    def read(self, path: Path, start: int, count: int) -> bytes:
-        """Exactly `count` bytes from `start`."""
-        with self._lock:
-            if path not in self._open:
-                self._open[path] = os.open(path, os.O_RDONLY)
-            file = self._open[path]
-        data = os.pread(file, count, start)
-        while len(data) < count:
-            more = os.pread(file, count - len(data), start + len(data))
-            if not more:
-                raise CorruptCheckpoint(f"{path} ends before byte {start + count}; did it change during the merge?")
-            data += more
-        return data
+    def fill(self, path: Path, start: int, into: memoryview) -> None:
+        """Exactly as many bytes as fit, from `start` on."""
+        file = self._open.get(path, -1)
+        if file < 0:
+            with self._lock:
+                if path not in self._open:
+                    self._open[path] = os.open(path, os.O_RDONLY)
+                file = self._open[path]
+        while len(into):
+            count = os.preadv(file, [into], start)
+            if not count:
+                raise CorruptCheckpoint(f"{path} ends before byte {start + len(into)}; did it change during the merge?")
+            into, start = into[count:], start + count
 
     def close(self) -> None:
         """Close them all."""
@@ -84,9 +84,14 @@ class FileTensor:
 
     def read(self, start: int, stop: int) -> Raw:
         """See Source."""
-        size = SIZES[self.info.dtype]
-        data = self.files.read(self.info.file, self.info.start + start * size, (stop - start) * size)
-        return np.frombuffer(data, storage(self.info.dtype))
+        made = np.empty(stop - start, storage(self.info.dtype))
+        self.fill(start, made)
+        return made
+
+    def fill(self, start: int, into: Raw) -> None:
+        """Elements as stored from `start` on, into an array of their type."""
+        if into.size:
+            self.files.fill(self.info.file, self.info.start + start * into.itemsize, into.view(np.uint8).data)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from palmette.weights.write import Output, layout
 
 __all__ = ["Merge", "merge", "open_plan"]
 
-VERSION = "1"  # of the arithmetic: raised when a merge would give other bytes
+VERSION = "2"  # of the arithmetic: raised when a merge would give other bytes
 SHARD = 5_000_000_000  # bytes
 Progress = Callable[[int], None]
 
@@ -89,6 +89,7 @@ class Merge:
         block: int | None = None,
         speed: str = "auto",
         hash_inputs: bool = False,
+        sync: bool = False,
         progress: Progress = lambda _: None,
     ) -> Path:
         """Write the merged model as a folder that appears when it is complete; an interrupted call is continued.
@@ -100,6 +101,8 @@ class Merge:
             block: elements computed at once; any number gives the same bytes.
             speed: "numpy" or "numba" to choose the kernels; both give the same bytes.
             hash_inputs: put the SHA-256 of every whole input file into merge.json, not only of its header.
+            sync: wait until the disk has everything; without it a cut of the machine's power, though no kill of the
+                program, may leave a folder whose last bytes never reached the disk.
             progress: called with the number of bytes just written.
 
         Raises:
@@ -126,7 +129,7 @@ class Merge:
                     finite=not options.allow_nonfinite, **extra)  # fmt: skip
             about = _provenance(plan, mark, hash_inputs, round(time.monotonic() - began, 3))
             write_card(plan, output.work, about, index if len(shards) > 1 else None)
-            output.commit()
+            output.commit(sync)
         for model in plan.models.values():
             model.close()
         return path

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
-from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Mixture
 from palmette.weights.methods.base import Each, spread
 from palmette.weights.methods.task import deltas
 
@@ -52,10 +53,7 @@ def slerp(inputs: Inputs, t: float) -> Combine:
     products = gram(inputs)
     one, other = _arc(products[0, 0], products[1, 1], products[0, 1], t, 0.9995)
 
-    def combine(block: Block) -> Array:
-        return inputs.kernels.combine(block.models, [one, other])
-
-    return combine
+    return Mix(inputs.kernels, Mixture((one, other)))
 
 
 def _arc(aa: float, bb: float, ab: float, t: float, parallel: float) -> tuple[float, float]:
@@ -94,12 +92,7 @@ def nuslerp(inputs: Inputs, weight: Each, nuslerp_row_wise: bool = False, nusler
     products = gram(inputs, differences)
     one, other = _arc(products[0, 0], products[1, 1], products[0, 1], t, 1 - 1e-7)
 
-    def combine(block: Block) -> Array:
-        arrays = list(deltas(inputs, block)) if differences else block.models
-        made = inputs.kernels.combine(arrays, [one, other])
-        return made + block.anchor if differences else made
-
-    return combine
+    return Mix(inputs.kernels, Mixture((one, other), differences=differences, anchor=float(differences)))
 
 
 def _by_lines(inputs: Inputs, t: float, by_row: bool, differences: bool) -> Combine:
@@ -179,14 +172,8 @@ def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps
         shares[0] = 1.0
     else:
         shares = weights / length * float(weights @ norms) / lengths
-    coefficients = [float(s) for s in shares]
-
-    def combine(block: Block) -> Array:
-        arrays = list(deltas(inputs, block)) if differences else block.models
-        made = inputs.kernels.combine(arrays, coefficients)
-        return made + block.anchor if differences else made
-
-    return combine
+    coefficients = tuple(float(s) for s in shares)
+    return Mix(inputs.kernels, Mixture(coefficients, differences=differences, anchor=float(differences)))
 
 
 def _tangent(point: Matrix, weights: Matrix, cosines: Matrix) -> Matrix:
@@ -239,12 +226,7 @@ def karcher(inputs: Inputs, max_iter: int = 10, tol: float = 1e-5) -> Combine:
                 break
             point = _unit(_walk(point, tangent, cosines), cosines)
         shares[alive] = point * norms[alive].mean() / norms[alive]
-    coefficients = [float(s) for s in shares]
-
-    def combine(block: Block) -> Array:
-        return inputs.kernels.combine(block.models, coefficients)
-
-    return combine
+    return Mix(inputs.kernels, Mixture(tuple(float(s) for s in shares)))
 
 
 def _unit(point: Matrix, cosines: Matrix) -> Matrix:
