@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         watermark,
         xtc,
     )
+    from palmette.weights.gguf.convert import convert
     from palmette.weights.make import (
         arcee_fusion,
         breadcrumbs,
@@ -124,6 +125,7 @@ _HOMES = {
         "min_p mirostat mix no_repeat_ngram penalty repetition_penalty smoothing temperature top_k top_n_sigma top_p "
         "typical watermark xtc"
     ),
+    "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
         "arcee_fusion breadcrumbs breadcrumbs_ties dare_linear dare_ties della della_linear karcher linear model_stock "
         "multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp task_arithmetic ties where"
@@ -165,6 +167,7 @@ __all__ = [
     "constrain",
     "constraint",
     "contrastive",
+    "convert",
     "dare_linear",
     "dare_ties",
     "decode",

@@ -24,6 +24,7 @@ VERBS = {
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
+    "convert": "Write a model as a GGUF file, for llama.cpp and the engine gguf.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
     "strategies": "List the decoding strategies and views with their parameters.",
 }
