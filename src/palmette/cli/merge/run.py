@@ -1,4 +1,4 @@
-"""`palmette merge`: carry out a merge recipe, or say what it would do."""
+"""`palmette merge RECIPE OUT` and `palmette merge plan RECIPE`: carry out a merge recipe, or say what it would do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,12 +20,12 @@ from palmette.weights.plan import Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes
 from palmette.weights.report import report, summary
 
-__all__ = ["command"]
+__all__ = ["command", "read", "read_documents", "size_in_bytes"]
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-@click.command("merge", short_help="Merge models by a recipe.")
+@click.command("run", short_help="Merge models by a recipe (the word run may be left out).")
 @click.argument("words", nargs=-1, metavar="[plan] RECIPE [OUT]")
 @click.option("--seed", "--random-seed", default=0, show_default=True, help="Same seed, same bytes.")
 @click.option(
@@ -81,7 +82,7 @@ def command(
         unsafe_truncate_embeddings,
         allow_nonfinite,
     )
-    plan = open_plan(_read(rest[0]), options, snapshot)
+    plan = open_plan(read(rest[0]), options, snapshot)
     if planning:
         _show(plan, with_report, as_json)
         return 0
@@ -92,7 +93,7 @@ def command(
         made = Merge(plan).save(
             rest[1],
             threads=threads,
-            shard_size=_bytes(out_shard_size),
+            shard_size=size_in_bytes(out_shard_size),
             hash_inputs=hash_inputs,
             sync=sync,
             progress=progress,
@@ -101,16 +102,28 @@ def command(
     return 0
 
 
-def _read(name: str) -> list[Recipe]:
-    """The recipes in a file, one for each stage; - is standard input."""
+def _text(name: str) -> str:
+    """The recipe's file as text; - is standard input."""
     if name == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
-    return read_recipes(text)
+        return sys.stdin.read()
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
+
+
+def read(name: str) -> list[Recipe]:
+    """The recipes in a file, one for each stage."""
+    return read_recipes(_text(name))
+
+
+def read_documents(name: str) -> list[Any]:
+    """The same as plain values, the stage that is the result at the end."""
+    from palmette.weights.recipe.document import documents
+
+    text = _text(name)
+    read_recipes(text)  # says what is wrong with it
+    return sorted(documents(text), key=lambda stage: stage.get("name") is None)
 
 
 def _show(plan: Plan, with_report: bool, as_json: bool) -> None:
@@ -118,7 +131,7 @@ def _show(plan: Plan, with_report: bool, as_json: bool) -> None:
     click.echo(json.dumps(found) if as_json else found["text"])
 
 
-def _bytes(text: str) -> int:
+def size_in_bytes(text: str) -> int:
     """500M, 5G, 5GB or a plain number of bytes."""
     stripped = text.strip().upper().removesuffix("B")
     unit = _UNITS.get(stripped[-1:], 1)
