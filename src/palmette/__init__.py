@@ -75,12 +75,18 @@ if TYPE_CHECKING:
         arcee_fusion,
         breadcrumbs,
         breadcrumbs_ties,
+        consensus,
         dare_linear,
         dare_ties,
         della,
         della_linear,
+        emr,
+        iso_c,
+        iso_cts,
         karcher,
+        knots,
         linear,
+        magmax,
         model_stock,
         multislerp,
         nearswap,
@@ -92,6 +98,7 @@ if TYPE_CHECKING:
         slerp,
         task_arithmetic,
         ties,
+        tsv,
         where,
     )
     from palmette.weights.merge import Merge, merge
@@ -127,8 +134,9 @@ _HOMES = {
     ),
     "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
-        "arcee_fusion breadcrumbs breadcrumbs_ties dare_linear dare_ties della della_linear karcher linear model_stock "
-        "multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp task_arithmetic ties where"
+        "arcee_fusion breadcrumbs breadcrumbs_ties consensus dare_linear dare_ties della della_linear emr iso_c "
+        "iso_cts karcher knots linear magmax model_stock multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp "
+        "task_arithmetic ties tsv where"
     ),
     "palmette.weights.merge": "Merge merge",
 }
@@ -164,6 +172,7 @@ __all__ = [
     "chat",
     "choice",
     "connect",
+    "consensus",
     "constrain",
     "constraint",
     "contrastive",
@@ -179,6 +188,7 @@ __all__ = [
     "dola",
     "dry",
     "dynamic_temperature",
+    "emr",
     "epsilon",
     "eta",
     "exact",
@@ -188,10 +198,14 @@ __all__ = [
     "greedy",
     "grow",
     "guide",
+    "iso_c",
+    "iso_cts",
     "karcher",
+    "knots",
     "landscape",
     "linear",
     "logit_bias",
+    "magmax",
     "mbr",
     "merge",
     "min_length",
@@ -231,6 +245,7 @@ __all__ = [
     "top_p",
     "topk",
     "translate",
+    "tsv",
     "typical",
     "watermark",
     "where",
