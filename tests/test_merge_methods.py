@@ -148,7 +148,7 @@ def test_the_smallest_of_any_place(seed: int, count: int) -> None:
     assert made.smallest(lambda block: block.models, places) == [float(np.sort(values)[p]) for p in places]
 
 
-# -- methods by their definitions ---------------------------------------------------------------------------------------
+# -- methods by their definitions -------------------------------------------------------------------------------------
 
 
 def changes(seed: int, shape: tuple[int, ...], count: int) -> tuple[list[Array], list[Array]]:

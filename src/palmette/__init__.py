@@ -135,8 +135,8 @@ _HOMES = {
     "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
         "arcee_fusion breadcrumbs breadcrumbs_ties consensus dare_linear dare_ties della della_linear emr iso_c "
-        "iso_cts karcher knots linear magmax model_stock multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp "
-        "task_arithmetic ties tsv where"
+        "iso_cts karcher knots linear magmax model_stock multislerp nearswap nuslerp passthrough ram ramplus_tl sce "
+        "slerp task_arithmetic ties tsv where"
     ),
     "palmette.weights.merge": "Merge merge",
 }

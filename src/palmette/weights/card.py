@@ -16,7 +16,7 @@ from palmette.core.errors import CorruptCheckpoint
 from palmette.weights.folder import Model
 from palmette.weights.plan import Plan
 
-__all__ = ["config_of", "digest", "fingerprints", "write_card"]
+__all__ = ["config_of", "copy_beside", "digest", "fingerprints", "write_card"]
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -81,11 +81,7 @@ def write_card(plan: Plan, work: Path, about: Mapping[str, Any], index: Mapping[
     _json(work / "config.json", config_of(plan))
     if index is not None:
         _json(work / "model.safetensors.index.json", index)
-    for name in _BESIDE:
-        _copied(plan.base, name, work)
-    origin = plan.vocabulary.origin if plan.vocabulary else plan.base
-    for name in _TOKENIZER:
-        _copied(origin, name, work)
+    copy_beside(plan.base, work, plan.vocabulary.origin if plan.vocabulary else None)
     if plan.vocabulary and not plan.vocabulary.unchanged:
         _json(work / "tokenizer.json", plan.vocabulary.document, indent=None)
         (work / "added_tokens.json").unlink(missing_ok=True)
@@ -93,6 +89,14 @@ def write_card(plan: Plan, work: Path, about: Mapping[str, Any], index: Mapping[
     (work / "mergekit_config.yml").write_text(plan.recipe.text, encoding="utf-8")
     (work / "README.md").write_text(_readme(plan), encoding="utf-8")
     _json(work / "merge.json", about)
+
+
+def copy_beside(model: Model, work: Path, origin: Model | None = None) -> None:
+    """A model's tokenizer (or another's), processors, generation settings and licence."""
+    for name in _BESIDE:
+        _copied(model, name, work)
+    for name in _TOKENIZER:
+        _copied(origin or model, name, work)
 
 
 def _json(path: Path, value: Any, indent: int | None = 2) -> None:

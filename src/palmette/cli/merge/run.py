@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from palmette.cli.debug import debug_option
+from palmette.cli.merge.bar import moving
 from palmette.core.errors import UsageError
 from palmette.models.hub import snapshot
 from palmette.weights.execute import keep_pages
@@ -20,7 +19,7 @@ from palmette.weights.plan import Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes
 from palmette.weights.report import report, summary
 
-__all__ = ["command", "read", "read_documents", "size_in_bytes"]
+__all__ = ["command", "read", "read_documents", "size_in_bytes", "text_of"]
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -89,7 +88,7 @@ def command(
     for warning in plan.warnings:
         click.echo(f"palmette: {warning}", err=True)
     keep_pages()
-    with _bar(plan, quiet) as progress:
+    with moving("merging", plan.size, quiet) as progress:
         made = Merge(plan).save(
             rest[1],
             threads=threads,
@@ -102,7 +101,7 @@ def command(
     return 0
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
     """The recipe's file as text; - is standard input."""
     if name == "-":
         return sys.stdin.read()
@@ -114,14 +113,14 @@ def _text(name: str) -> str:
 
 def read(name: str) -> list[Recipe]:
     """The recipes in a file, one for each stage."""
-    return read_recipes(_text(name))
+    return read_recipes(text_of(name))
 
 
 def read_documents(name: str) -> list[Any]:
     """The same as plain values, the stage that is the result at the end."""
     from palmette.weights.recipe.document import documents
 
-    text = _text(name)
+    text = text_of(name)
     read_recipes(text)  # says what is wrong with it
     return sorted(documents(text), key=lambda stage: stage.get("name") is None)
 
@@ -142,18 +141,3 @@ def size_in_bytes(text: str) -> int:
     if not 1 <= size < 1e18:
         raise UsageError(f"--out-shard-size: {text!r} is no size; write 500M or 5G")
     return int(size)
-
-
-@contextmanager
-def _bar(plan: Plan, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar with bytes a second and the time left, where there is a terminal to show it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("merging"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("merging", total=plan.size)
-        yield lambda count: bar.advance(job, count)
