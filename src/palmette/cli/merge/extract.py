@@ -41,8 +41,8 @@ def command(
     worst = min(made.kept, key=lambda name: made.kept[name])
     middle = statistics.median(made.kept.values())
     click.echo(
-        f"{made.folder}: {len(made.kept)} matrices of rank {rank}; the adapter holds {middle:.1%} of the change's energy "
-        f"in the median matrix, {made.kept[worst]:.1%} in {worst}"
+        f"{made.folder}: {len(made.kept)} matrices of rank {rank}; the adapter holds {middle:.1%} of the change's "
+        f"energy in the median matrix, {made.kept[worst]:.1%} in {worst}"
     )
     if made.left_out:
         most = max(made.left_out, key=lambda name: made.left_out[name])

@@ -1,9 +1,9 @@
 """A mixture of experts from dense models: their feed-forward layers side by side, a gate in front of them.
 
 The recipe is mergekit-moe's: base_model, gate_mode, experts with prompts. A Llama or Mistral becomes a Mixtral, a Qwen2
-a Qwen2-MoE (which has one shared expert), a Qwen3 a Qwen3-MoE. A gate's row is the direction of what an expert's positive
-prompts look like to the base model, minus that of its negative ones: in each layer (`hidden`), in the embedding alone
-(`cheap_embed`), or drawn at random for training (`random`, `uniform_random`).
+a Qwen2-MoE (which has one shared expert), a Qwen3 a Qwen3-MoE. A gate's row is the direction of what an expert's
+positive prompts look like to the base model, minus that of its negative ones: in each layer (`hidden`), in the
+embedding alone (`cheap_embed`), or drawn at random for training (`random`, `uniform_random`).
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _gates(mixture: Mixture, base: Model, states: States | None, seed: int) -> F
         scale = width**-0.5
         shape = (count, layers, width)
         drawn = rng.standard_normal(shape) if mixture.gate == "random" else rng.uniform(-1, 1, shape)
-        return (drawn * scale).astype(np.float32)
+        return np.asarray(drawn * scale, np.float32)
     if mixture.gate == "cheap_embed":
         states = _embedded(base, layers)
     if states is None:
