@@ -11,12 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
     from palmette.core.errors import PalmetteError
+    from palmette.core.message import (
+        Audio,
+        Document,
+        Image,
+        Message,
+        Output,
+        Reasoning,
+        Request,
+        Response,
+        Text,
+        Tool,
+        ToolCall,
+        ToolResult,
+        Usage,
+    )
+    from palmette.core.model import Answer, Capabilities, Model
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
     from palmette.models.landscape import landscape
-    from palmette.models.local import Completion, LocalModel, decode, grow, model
+    from palmette.models.local import Completion, LocalModel, decode, grow
+    from palmette.models.opening import model
     from palmette.models.remote.model import RemoteModel, connect
+    from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
     from palmette.tokens.decode import Decoding, Plan
@@ -108,12 +126,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "palmette.core.engine": "Budget Engine Hypothesis Node Step",
     "palmette.core.errors": "PalmetteError",
+    "palmette.core.message": (
+        "Audio Document Image Message Output Reasoning Request Response Text Tool ToolCall ToolResult Usage"
+    ),
+    "palmette.core.model": "Answer Capabilities Model",
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
     "palmette.models.landscape": "landscape",
-    "palmette.models.local": "Completion LocalModel decode grow model",
+    "palmette.models.local": "Completion LocalModel decode grow",
+    "palmette.models.opening": "model",
     "palmette.models.remote.model": "RemoteModel connect",
+    "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
     "palmette.tokens.decode": "Decoding Plan",
@@ -143,22 +167,39 @@ _HOMES = {
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Answer",
+    "Audio",
     "Budget",
+    "Capabilities",
     "Completion",
     "Decoding",
+    "Document",
     "Engine",
     "Hypothesis",
+    "Image",
     "LocalModel",
     "MatrixEngine",
     "Merge",
+    "Message",
+    "Model",
     "Node",
+    "Output",
     "PalmetteError",
     "Plan",
+    "Reasoning",
     "RemoteModel",
+    "Request",
+    "Response",
     "Rng",
     "Scores",
+    "SpaceModel",
     "Step",
+    "Text",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
     "Trace",
+    "Usage",
     "allow",
     "answered",
     "arcee_fusion",
@@ -235,6 +276,7 @@ __all__ = [
     "slerp",
     "smc",
     "smoothing",
+    "space",
     "speculative",
     "stochastic_beam",
     "task_arithmetic",

@@ -21,6 +21,9 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "run": "Continue a prompt and stream the text.",
+    "chat": "Talk with a model, on this machine or behind an API.",
+    "models": "List what can be run: weights on this disk, servers on this machine, providers with a key.",
+    "pull": "Fetch a model from the Hugging Face Hub.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",

@@ -6,8 +6,8 @@ import json
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import ProviderFailed
-from palmette.models.remote.messages import (
-    Event,
+from palmette.core.events import Event
+from palmette.core.message import (
     Finish,
     Image,
     Message,
@@ -21,7 +21,8 @@ from palmette.models.remote.messages import (
     Usage,
     text_of,
 )
-from palmette.models.remote.wires.base import encoded, given, inner, items, number, table, text
+from palmette.models.remote.wires.base import Reader
+from palmette.models.remote.wires.reading import encoded, given, inner, items, number, table, text
 
 __all__ = ["Anthropic"]
 
@@ -36,6 +37,7 @@ class Anthropic:
     """POST /v1/messages."""
 
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
+    lacks: ClassVar[frozenset[str]] = frozenset()
     schemas: ClassVar[str] = "anthropic"
 
     def path(self, request: Request, stream: bool) -> str:
@@ -65,7 +67,7 @@ class Anthropic:
                 for t in request.tools
             ],
         })  # fmt: skip
-        return {**body, **request.structured, **request.extra}, notes
+        return {**body, **request.extra}, notes
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -74,8 +76,11 @@ class Anthropic:
         finish = _FINISH.get(text(body.get("stop_reason")), "other")
         return Response(tuple(parts), finish, _usage(body.get("usage")), text(body.get("id")), text(body.get("model")))
 
-    def event(self, name: str, body: Any) -> Event:
+    def reader(self) -> Reader:
         """See Wire."""
+        return lambda name, body: [self._event(name, body)]
+
+    def _event(self, name: str, body: Any) -> Event:
         body = table(body, "an event")
         match body.get("type"):
             case "error":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import ProviderFailed
-from palmette.models.remote.messages import (
-    Event,
+from palmette.core.events import Event
+from palmette.core.message import (
     Finish,
     Image,
     Message,
@@ -20,7 +20,8 @@ from palmette.models.remote.messages import (
     Usage,
     text_of,
 )
-from palmette.models.remote.wires.base import data_url, functions, given, inner, items, number, table, text
+from palmette.models.remote.wires.base import Reader
+from palmette.models.remote.wires.reading import data_url, functions, given, inner, items, number, table, text
 
 __all__ = ["Cohere"]
 
@@ -33,6 +34,7 @@ class Cohere:
     """POST /v2/chat."""
 
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
+    lacks: ClassVar[frozenset[str]] = frozenset()
     schemas: ClassVar[str] = "cohere"
 
     def path(self, request: Request, stream: bool) -> str:
@@ -51,7 +53,7 @@ class Cohere:
             "tools": functions(request.tools),
         })  # fmt: skip
         only = "top_logprobs: this API gives those of the chosen tokens alone"
-        return {**body, **request.structured, **request.extra}, [only] if request.top_logprobs else []
+        return {**body, **request.extra}, [only] if request.top_logprobs else []
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -69,8 +71,11 @@ class Cohere:
         finish = _FINISH.get(text(body.get("finish_reason")), "other")
         return Response(tuple(parts), finish, _usage(body.get("usage")), text(body.get("id")), logprobs=found)
 
-    def event(self, name: str, body: Any) -> Event:
+    def reader(self) -> Reader:
         """See Wire."""
+        return lambda name, body: [self._event(name, body)]
+
+    def _event(self, name: str, body: Any) -> Event:
         body = table(body, "an event")
         delta = inner(body.get("delta"))
         said = inner(delta.get("message"))

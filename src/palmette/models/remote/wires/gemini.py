@@ -7,8 +7,8 @@ import urllib.parse
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import BadAnswer, ProviderFailed
-from palmette.models.remote.messages import (
-    Event,
+from palmette.core.events import Event
+from palmette.core.message import (
     Finish,
     Image,
     Message,
@@ -22,7 +22,8 @@ from palmette.models.remote.messages import (
     Usage,
     text_of,
 )
-from palmette.models.remote.wires.base import encoded, given, inner, items, number, table, text
+from palmette.models.remote.wires.base import Reader
+from palmette.models.remote.wires.reading import encoded, given, inner, items, number, table, text
 
 __all__ = ["Gemini"]
 
@@ -36,6 +37,7 @@ class Gemini:
     """POST /models/MODEL:generateContent, or :streamGenerateContent with server-sent events."""
 
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
+    lacks: ClassVar[frozenset[str]] = frozenset()
     schemas: ClassVar[str] = "gemini"
 
     def path(self, request: Request, stream: bool) -> str:
@@ -53,7 +55,7 @@ class Gemini:
             "topK": request.top_k, "seed": request.seed, "stopSequences": list(request.stop),
             "responseLogprobs": True if request.top_logprobs is not None else None, "logprobs": request.top_logprobs,
         })  # fmt: skip
-        structured = dict(request.structured)
+        structured: dict[str, Any] = {}
         config |= structured.pop("generationConfig", {})
         if system:
             body["systemInstruction"] = {"parts": [{"text": system}]}
@@ -84,8 +86,11 @@ class Gemini:
         return Response(tuple(parts), finish, _usage(body.get("usageMetadata")), text(body.get("responseId")),
                         text(body.get("modelVersion")), logprobs=_logprobs(candidates[0]))  # fmt: skip
 
-    def event(self, name: str, body: Any) -> Event:
+    def reader(self) -> Reader:
         """See Wire."""
+        return lambda name, body: [self._event(name, body)]
+
+    def _event(self, name: str, body: Any) -> Event:
         body = table(body, "an event")
         if body.get("error"):
             raise ProviderFailed(self.complaint(body) or str(body)[:200])
@@ -109,7 +114,7 @@ class Gemini:
                     call = (_place(part.id, i), part.id, part.name, part.arguments)
         reason = candidates[0].get("finishReason")
         finish = _FINISH.get(reason, "other") if isinstance(reason, str) else None
-        return Event(said, thought, mark, call, finish, logprobs=_logprobs(candidates[0]), **common)
+        return Event(said, thought, mark, call, finish=finish, logprobs=_logprobs(candidates[0]), **common)
 
     def complaint(self, body: Any) -> str:
         """See Wire."""

@@ -6,8 +6,8 @@ import json
 from typing import Any, ClassVar, Literal
 
 from palmette.core.errors import ProviderFailed
-from palmette.models.remote.messages import (
-    Event,
+from palmette.core.events import Event
+from palmette.core.message import (
     Finish,
     Image,
     Message,
@@ -21,7 +21,8 @@ from palmette.models.remote.messages import (
     Usage,
     text_of,
 )
-from palmette.models.remote.wires.base import encoded, functions, given, inner, items, number, table, text
+from palmette.models.remote.wires.base import Reader
+from palmette.models.remote.wires.reading import encoded, functions, given, inner, items, number, table, text
 
 __all__ = ["Ollama"]
 
@@ -34,6 +35,7 @@ class Ollama:
     """POST /api/chat."""
 
     framing: ClassVar[Literal["sse", "lines"]] = "lines"
+    lacks: ClassVar[frozenset[str]] = frozenset()
     schemas: ClassVar[str] = "ollama"
 
     def path(self, request: Request, stream: bool) -> str:
@@ -59,7 +61,7 @@ class Ollama:
             body["tools"] = functions(request.tools)
         if request.top_logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        return {**body, **request.structured, **request.extra}, []
+        return {**body, **request.extra}, []
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -74,8 +76,11 @@ class Ollama:
         finish = "tool_calls" if calls else _FINISH.get(text(body.get("done_reason")), "other")
         return Response((*parts, *calls), finish, _usage(body), "", text(body.get("model")), logprobs=_logprobs(body))
 
-    def event(self, name: str, body: Any) -> Event:
+    def reader(self) -> Reader:
         """See Wire."""
+        return lambda name, body: [self._event(name, body)]
+
+    def _event(self, name: str, body: Any) -> Event:
         body = table(body, "a line")
         if body.get("error"):
             raise ProviderFailed(self.complaint(body) or str(body)[:200])
@@ -88,8 +93,8 @@ class Ollama:
         done = bool(body.get("done"))
         return Event(
             text(said.get("content")), text(said.get("thinking")), "", call,
-            _FINISH.get(text(body.get("done_reason")), "other") if done else None, _usage(body) if done else None,
-            model=text(body.get("model")), logprobs=_logprobs(body),
+            finish=_FINISH.get(text(body.get("done_reason")), "other") if done else None,
+            usage=_usage(body) if done else None, model=text(body.get("model")), logprobs=_logprobs(body),
         )  # fmt: skip
 
     def complaint(self, body: Any) -> str:
