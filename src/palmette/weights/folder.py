@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from palmette.core.checkpoint import TensorInfo, open_checkpoint, read_config
-from palmette.core.errors import CorruptCheckpoint, ModelNotFound, Unsupported
+from palmette.core.checkpoint import TensorInfo
+from palmette.core.errors import CorruptCheckpoint, ModelNotFound
 from palmette.weights.blocks import Source
 from palmette.weights.dtypes import Raw, storage
-from palmette.weights.lora import Adapted, Adapter, open_adapter
+from palmette.weights.lora import Adapted, Adapter
 from palmette.weights.recipe.schema import Reference
 
-__all__ = ["EMBEDDING", "HEAD", "Fetch", "FileTensor", "Model", "local", "natural", "open_model"]
+__all__ = ["EMBEDDING", "HEAD", "Fetch", "FileTensor", "Files", "Model", "local", "natural"]
 
 Fetch = Callable[[str, str | None], Path]
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)\.weight$")
@@ -31,11 +31,8 @@ def local(path: str, revision: str | None = None) -> Path:
 
     Raises:
         ModelNotFound: if there is none.
-        Unsupported: for a GGUF file.
     """
     folder = Path(path).expanduser()
-    if folder.is_file() and folder.suffix == ".gguf":
-        raise Unsupported(f"{path} is a GGUF file, which is not read here; take the model's original in safetensors")
     if not folder.is_dir():
         raise ModelNotFound(f"no folder {path!r} (a name on the Hugging Face Hub is fetched by 'palmette merge')")
     return folder
@@ -153,28 +150,6 @@ class Model:
         plain = FileTensor(self.tensors[name], self.files)
         change = self.adapter.change(name, self.tensors[name].shape) if self.adapter else None
         return plain if change is None else Adapted(plain, change)
-
-
-def open_model(reference: Reference, fetch: Fetch = local) -> Model:
-    """Read a model's configuration and headers; no weights yet.
-
-    Raises:
-        ModelError: for a folder that is no safe, sound model.
-        Unsupported: for quantised weights.
-    """
-    here = Path(reference.path).expanduser()
-    folder = here if here.is_dir() else fetch(reference.path, reference.revision)
-    config = read_config(folder)
-    tensors = open_checkpoint(folder).tensors
-    quantised = config.get("quantization_config")
-    if quantised:
-        kind = quantised.get("quant_method", "?") if isinstance(quantised, dict) else "?"
-        raise Unsupported(f"{reference}: the weights are quantised ({kind}); merge the unquantised original")
-    adapter = None
-    if reference.lora:
-        there = Path(reference.lora).expanduser()
-        adapter = open_adapter(there if there.is_dir() else fetch(reference.lora, reference.lora_revision), tensors)
-    return Model(reference, folder, config, tensors, Files(), adapter)
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -18,7 +18,8 @@ from palmette.weights.blocks import Source
 from palmette.weights.card import config_of
 from palmette.weights.dtypes import Raw
 from palmette.weights.execute import merged
-from palmette.weights.folder import Fetch, Model, open_model
+from palmette.weights.folder import Fetch, Model
+from palmette.weights.inputs.open import open_model
 from palmette.weights.plan import Options, Plan, Task, make_plan
 from palmette.weights.recipe.schema import Recipe, Reference
 

@@ -11,7 +11,7 @@ from palmette.core.errors import RecipeError
 from palmette.models.hub import snapshot
 from palmette.models.moe import states_of
 from palmette.weights.create.moe import build, read_mixture
-from palmette.weights.folder import open_model
+from palmette.weights.inputs.open import open_model
 from palmette.weights.recipe.document import documents
 
 __all__ = ["command"]

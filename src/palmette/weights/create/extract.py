@@ -22,7 +22,8 @@ from safetensors.numpy import save_file
 from palmette.core.errors import BadParameter, MismatchedModels, OutputError
 from palmette.core.rng import Rng
 from palmette.weights.dtypes import FLOATS, decode
-from palmette.weights.folder import EMBEDDING, HEAD, Fetch, Model, local, natural, open_model
+from palmette.weights.folder import EMBEDDING, HEAD, Fetch, Model, local, natural
+from palmette.weights.inputs.open import open_model
 from palmette.weights.recipe.schema import Reference
 
 __all__ = ["Extracted", "extract"]

@@ -24,7 +24,8 @@ from palmette.core.rng import Rng
 from palmette.weights.blocks import Memory, Source
 from palmette.weights.card import copy_beside
 from palmette.weights.dtypes import ALIASES, FLOATS, decode, encode, promote
-from palmette.weights.folder import Fetch, Model, local, natural, open_model
+from palmette.weights.folder import Fetch, Model, local, natural
+from palmette.weights.inputs.open import open_model
 from palmette.weights.plan import Task
 from palmette.weights.recipe.schema import Reference, reference_of
 from palmette.weights.save import SHARD, Progress, save_tasks

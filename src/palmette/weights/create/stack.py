@@ -8,7 +8,8 @@ from typing import Any
 
 from palmette.core.errors import BadParameter, UsageError
 from palmette.core.rng import Rng
-from palmette.weights.folder import Fetch, local, open_model
+from palmette.weights.folder import Fetch, local
+from palmette.weights.inputs.open import open_model
 from palmette.weights.layers import layout_of, main_of
 from palmette.weights.recipe.schema import Reference
 
