@@ -101,6 +101,9 @@ class Model:
     tensors: Mapping[str, TensorInfo]
     files: Files = field(default_factory=Files)
     adapter: Adapter | None = None
+    document: dict[str, Any] | None = None  # tokenizer.json of a model that is no folder (a stage)
+    template: str | None = None  # its chat template
+    words: Path | None = None  # the folder of its other tokenizer files
 
     def __str__(self) -> str:
         return str(self.reference)

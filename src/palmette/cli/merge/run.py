@@ -15,7 +15,7 @@ from palmette.core.errors import UsageError
 from palmette.models.hub import snapshot
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import Merge, open_plan
-from palmette.weights.plan import Options, Plan
+from palmette.weights.plan import Missing, Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes
 from palmette.weights.report import report, summary
 
@@ -36,6 +36,13 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 )
 @click.option("--allow-crimes", is_flag=True, help="Merge models of different architectures.")
 @click.option("--unsafe-truncate-embeddings", is_flag=True, help="Cut vocabularies of different sizes to the smallest.")
+@click.option(
+    "--missing",
+    type=click.Choice(["error", "present", "base", "skip"]),
+    default="error",
+    show_default=True,
+    help="A tensor that some models lack: refuse, merge those that have it, keep the base's, leave it out.",
+)
 @click.option("--allow-nonfinite", is_flag=True, help="Let NaN and infinity through instead of refusing them.")
 @click.option(
     "--out-shard-size", default="5G", show_default=True, help="The most bytes of one weights file (500M, 5G)."
@@ -53,6 +60,7 @@ def command(
     compute: str,
     allow_crimes: bool,
     unsafe_truncate_embeddings: bool,
+    missing: Missing,
     allow_nonfinite: bool,
     out_shard_size: str,
     threads: int | None,
@@ -80,6 +88,7 @@ def command(
         allow_crimes,
         unsafe_truncate_embeddings,
         allow_nonfinite,
+        missing,
     )
     plan = open_plan(read(rest[0]), options, snapshot)
     if planning:
