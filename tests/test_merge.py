@@ -25,6 +25,7 @@ from palmette.cli.main import main
 from palmette.core.checkpoint import open_checkpoint
 from palmette.core.errors import (
     MismatchedModels,
+    NotFinite,
     OutputError,
 )
 from palmette.weights.advice import advise
@@ -112,6 +113,23 @@ def test_twenty_kills_and_a_resume_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(merge(tmp_path / "r.yml").save(out)) == wanted
     assert before == {name: digest(Path(name)) for name in names}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def test_a_cluster_gives_the_same_bytes_and_names_what_is_wrong(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: merging on a cluster was not tested (pip install ray)")
+    made = usual("dare_ties", tmp_path)
+    for entry in made["models"]:
+        entry["parameters"]["density"] = 0.5
+    (tmp_path / "r.yml").write_text(yaml.safe_dump(made))
+    wanted = digest(merge(made, seed=3).save(tmp_path / "alone"))
+    command = ["merge", str(tmp_path / "r.yml"), str(tmp_path / "out"), "--seed", "3", "--ray", "local", "-q"]
+    assert main([*command, "--out-shard-size", "5K"]) == 0
+    assert digest(tmp_path / "out") == wanted
+    broken = np.full((16,), np.nan, np.float32)
+    model(tmp_path / "a", 1, **{"model.norm.weight": broken})
+    with pytest.raises(NotFinite, match=r"model.norm.weight"):
+        merge(made).save(tmp_path / "other", ray="local")
+    assert not [path for path in tmp_path.iterdir() if "other" in path.name]
 
 
 def test_a_finished_merge_is_not_made_again_and_another_is_not_overwritten(tmp_path: Path) -> None:

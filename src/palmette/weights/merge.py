@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from palmette.weights.folder import Fetch, local
 from palmette.weights.parameters import described
 from palmette.weights.plan import Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes, recipe_of
-from palmette.weights.save import SHARD, Progress, save_tasks
+from palmette.weights.save import SHARD, Elsewhere, Progress, save_tasks
 from palmette.weights.stage import plan_stages
 
 __all__ = ["Merge", "merge", "open_plan"]
@@ -56,6 +57,8 @@ class Merge:
     """
 
     plan: Plan
+    recipes: tuple[Recipe, ...] = ()  # all stages, for workers elsewhere
+    fetch: Fetch = local
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
@@ -87,6 +90,7 @@ class Merge:
         speed: str = "auto",
         hash_inputs: bool = False,
         sync: bool = False,
+        ray: str | None = None,
         progress: Progress = lambda _: None,
     ) -> Path:
         """Write the merged model as a folder that appears when it is complete; an interrupted call is continued.
@@ -100,6 +104,7 @@ class Merge:
             hash_inputs: put the SHA-256 of every whole input file into merge.json, not only of its header.
             sync: wait until the disk has everything; without it a cut of the machine's power, though no kill of the
                 program, may leave a folder whose last bytes never reached the disk.
+            ray: compute on a Ray cluster that shares the file system: "local", "auto" or its address (see `spread`).
             progress: called with the number of bytes just written.
 
         Raises:
@@ -116,11 +121,17 @@ class Merge:
         path = save_tasks(
             Path(target).expanduser(), plan.tasks, mark, finish, seed=plan.options.seed, threads=threads,
             shard_size=shard_size, block=block, speed=speed, finite=not plan.options.allow_nonfinite, sync=sync,
-            progress=progress,
+            progress=progress, elsewhere=None if ray is None else self._spread(ray, speed),
         )  # fmt: skip
         for model in plan.models.values():
             model.close()
         return path
+
+    def _spread(self, address: str, speed: str) -> Elsewhere:
+        from palmette.weights.spread import spread_tasks
+
+        recipes = self.recipes or (self.plan.recipe,)
+        return partial(spread_tasks, address, recipes, self.plan.options, self.fetch, speed=speed)
 
 
 def _provenance(plan: Plan, mark: str, whole: bool, seconds: float) -> dict[str, Any]:
@@ -164,7 +175,7 @@ def merge(recipe: Recipe | str | Path | dict[str, Any], *, fetch: Fetch = local,
         known = [field.name for field in fields(Options)]
         unknown = next(name for name in options if name not in known)
         raise BadParameter(f"no option {unknown!r}.{near_miss(unknown, known)} Known: {', '.join(known)}") from None
-    return Merge(open_plan(stages, chosen, fetch))
+    return Merge(open_plan(stages, chosen, fetch), tuple(stages), fetch)
 
 
 def _text(path: str | Path) -> str:

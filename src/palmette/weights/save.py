@@ -13,12 +13,13 @@ from palmette.core.errors import OutputError
 from palmette.weights.dtypes import Raw
 from palmette.weights.execute import execute
 from palmette.weights.plan import Task
-from palmette.weights.write import Output, layout
+from palmette.weights.write import Output, Spot, layout
 
-__all__ = ["SHARD", "Finish", "Progress", "save_tasks"]
+__all__ = ["SHARD", "Elsewhere", "Finish", "Progress", "save_tasks"]
 
 SHARD = 5_000_000_000  # bytes
 Progress = Callable[[int], None]
+Elsewhere = Callable[[Sequence[Task], Path, Mapping[str, Spot], Callable[[Task], None]], None]
 Finish = Callable[[Path, Mapping[str, Any] | None], None]  # writes all but the weights, given a shards' index
 
 
@@ -36,6 +37,7 @@ def save_tasks(
     finite: bool = True,
     sync: bool = False,
     progress: Progress = lambda _: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Path:
     """Compute tensors and write them as shards; an interrupted call is continued by the next.
 
@@ -44,6 +46,7 @@ def save_tasks(
         tasks: the tensors, in the order of the files.
         mark: a digest of all that the bytes depend on.
         finish: writes what stands beside the weights, merge.json with the mark among it.
+        elsewhere: computes and writes tensors instead of this process's threads.
         seed, threads, shard_size, block, speed, finite, sync, progress: see `Merge.save`.
 
     Raises:
@@ -62,8 +65,18 @@ def save_tasks(
 
         left = [task for task in tasks if task.name not in output.done]
         progress(sum(spots[name].size for name in output.done))
-        extra: dict[str, Any] = {} if block is None else {"block": block}
-        execute(left, write, lambda task: output.finish(task.name), seed, threads, speed=speed, finite=finite, **extra)
+        extra: dict[str, Any] = {"speed": speed, "finite": finite} | ({} if block is None else {"block": block})
+        if elsewhere is None:
+            execute(
+                left, write, lambda task: output.finish(task.name), seed, threads, speed=speed, finite=finite, **extra
+            )
+        elif left:
+
+            def written(task: Task) -> None:
+                output.finish(task.name)
+                progress(spots[task.name].size)
+
+            elsewhere(left, output.work, spots, written)
         finish(output.work, index if len(shards) > 1 else None)
         output.commit(sync)
     return path

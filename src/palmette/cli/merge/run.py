@@ -49,6 +49,11 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 )
 @click.option("--threads", "-j", type=click.IntRange(1), help="Tensors computed at once (default: one for each core).")
 @click.option("--sync", is_flag=True, help="Wait until the disk has everything, so that a power cut loses nothing.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Compute on a Ray cluster with a shared file system: local, auto or its address; the same bytes.",
+)
 @click.option("--hash-inputs", is_flag=True, help="Record the SHA-256 of every input file as a whole.")
 @click.option("--report", "with_report", is_flag=True, help="With plan: read the weights and compare the task vectors.")
 @click.option("--json", "as_json", is_flag=True, help="With plan: print one JSON object instead of text.")
@@ -65,6 +70,7 @@ def command(
     out_shard_size: str,
     threads: int | None,
     sync: bool,
+    ray: str | None,
     hash_inputs: bool,
     with_report: bool,
     as_json: bool,
@@ -90,7 +96,8 @@ def command(
         allow_nonfinite,
         missing,
     )
-    plan = open_plan(read(rest[0]), options, snapshot)
+    recipes = read(rest[0])
+    plan = open_plan(recipes, options, snapshot)
     if planning:
         _show(plan, with_report, as_json)
         return 0
@@ -98,12 +105,13 @@ def command(
         click.echo(f"palmette: {warning}", err=True)
     keep_pages()
     with moving("merging", plan.size, quiet) as progress:
-        made = Merge(plan).save(
+        made = Merge(plan, tuple(recipes), snapshot).save(
             rest[1],
             threads=threads,
             shard_size=size_in_bytes(out_shard_size),
             hash_inputs=hash_inputs,
             sync=sync,
+            ray=ray,
             progress=progress,
         )
     click.echo(f"{made}: {summary(plan)}", err=True)
