@@ -67,9 +67,7 @@ def save_tasks(
         progress(sum(spots[name].size for name in output.done))
         extra: dict[str, Any] = {"speed": speed, "finite": finite} | ({} if block is None else {"block": block})
         if elsewhere is None:
-            execute(
-                left, write, lambda task: output.finish(task.name), seed, threads, speed=speed, finite=finite, **extra
-            )
+            execute(left, write, lambda task: output.finish(task.name), seed, threads, **extra)
         elif left:
 
             def written(task: Task) -> None:
