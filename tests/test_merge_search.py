@@ -21,7 +21,7 @@ from palmette.weights.merge import Merge, merge
 from palmette.weights.recipe.schema import recipe_of
 from palmette.weights.search.cma import CMA
 from palmette.weights.search.coordinates import Coordinates
-from palmette.weights.search.search import search
+from palmette.weights.search.search import cocktail, search
 
 SEEDLING = Path(palmette.__file__).parent / "models" / "zoo" / "seedling"
 
@@ -108,6 +108,25 @@ def test_a_search_finds_the_coefficients_that_the_loss_asks_for_and_resumes(fami
 
     two = search(moving, counted, np.ones(8), evaluations=80, seed=1, store=store)
     assert two.point == one.point and len(calls) == 1 and two.rows == one.rows
+
+
+def test_a_cocktail_weighs_models_by_their_own_losses(family: Path) -> None:
+    """LM-Cocktail's formula; the better a model alone, the more it weighs."""
+    said = recipe(family, "linear")
+    del said["base_model"]
+    moving = Coordinates.of([said])
+    a, b = (str(family / name) for name in ("a", "b"))
+    assert cocktail(moving, {a: 1.0, b: 1.0 + 0.2 * np.log(4)}, 0.2) == pytest.approx([0.8, 0.2])
+
+    def loss(made: Merge) -> np.ndarray[Any, Any]:
+        names = [str(model) for model in made.plan.models.values()]
+        return np.full(8, 1.0 if names == [a] else 2.0 if names == [b] else 1.5)
+
+    found = search(moving, loss, np.ones(8), by="cocktail")
+    assert found.point == pytest.approx([1 / (1 + np.exp(-5)), np.exp(-5) / (1 + np.exp(-5))], rel=1e-4)
+    assert len(found.history) == 2 and [row.name for row in found.rows] == [a, b, "recipe", "best"]
+    with pytest.raises(BadParameter, match="one plain weight for each model"):
+        search(Coordinates.of([recipe(family, "ties")], ["weight", "density"]), loss, np.ones(8), by="cocktail")
 
 
 def test_the_command_measures_parents_and_candidates_and_writes_the_best(

@@ -13,7 +13,7 @@ from palmette.weights.folder import Fetch, local
 from palmette.weights.merge import Merge, open_plan
 from palmette.weights.plan import Options
 from palmette.weights.search.coordinates import Coordinates
-from palmette.weights.search.search import Found, Sums, search
+from palmette.weights.search.search import By, Found, Sums, search
 
 __all__ = ["search_merge"]
 
@@ -30,6 +30,7 @@ def search_merge(
     engine: Literal["auto", "numpy", "torch"] = "auto",
     store: Path | None = None,
     fetch: Fetch = local,
+    by: By = "cma",
     progress: Callable[[int, int, float], None] = lambda done, of, best: None,
 ) -> Found:
     """Find a recipe's coefficients by the loss on examples; every candidate is merged in memory.
@@ -44,6 +45,7 @@ def search_merge(
         engine: what computes the loss: "numpy", "torch", or "auto" for torch where it is installed.
         store: a file of measured points.
         fetch: how to find a model that is no folder.
+        by: "cma", or "cocktail" for weights from the models' own losses.
         progress: called with evaluations done, expected, and the least loss.
 
     Raises:
@@ -61,5 +63,5 @@ def search_merge(
     counts = measure.counts(first.tokenizer)
     return search(
         coordinates, loss, counts, evaluations=evaluations, seed=seed, options=options, fetch=fetch, store=store,
-        mark=f"{measure.mark} {kind}", progress=progress,
+        mark=f"{measure.mark} {kind}", by=by, progress=progress,
     )  # fmt: skip

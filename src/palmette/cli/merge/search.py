@@ -29,6 +29,13 @@ __all__ = ["command"]
 @click.option("--groups", type=click.IntRange(1, 16), default=1, show_default=True,
               help="Numbers for each parameter, spread over the layers.")  # fmt: skip
 @click.option("--evaluations", type=click.IntRange(1), default=40, show_default=True, help="Points that are measured.")
+@click.option(
+    "--by",
+    type=click.Choice(["cma", "cocktail"]),
+    default="cma",
+    show_default=True,
+    help="Search (CMA-ES), or only set each model's weight by its own loss (LM-Cocktail).",
+)
 @click.option("--examples", "most", type=click.IntRange(2), help="Use only the first so many examples.")
 @click.option("--seed", default=0, show_default=True, help="Of the search and of the merges.")
 @click.option("--engine", type=click.Choice(["auto", "numpy", "torch"]), default="auto", show_default=True)
@@ -42,6 +49,7 @@ def command(
     over: tuple[str, ...],
     groups: int,
     evaluations: int,
+    by: Literal["cma", "cocktail"],
     most: int | None,
     seed: int,
     engine: Literal["auto", "numpy", "torch"],
@@ -62,7 +70,7 @@ def command(
     with _bar(quiet) as progress:
         found = search_merge(
             read_documents(recipe), examples, over=over, groups=groups, evaluations=evaluations, most=most, seed=seed,
-            engine=engine, store=None if out is None else out.with_name(out.name + ".points"), fetch=snapshot,
+            engine=engine, store=None if out is None else out.with_name(out.name + ".points"), fetch=snapshot, by=by,
             progress=progress,
         )  # fmt: skip
     if out is not None:

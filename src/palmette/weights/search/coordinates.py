@@ -83,6 +83,13 @@ class Coordinates:
         """The recipe's own point."""
         return [row.start for row in self.rows]
 
+    def model(self, row: Coordinate) -> str:
+        """The model whose parameter a coordinate is, as the recipe names it."""
+        at: Any = self.documents[-1]
+        for key in row.path[: row.path.index("parameters")]:
+            at = at[key]
+        return str(at.get("model", ""))
+
     def unit(self, point: Sequence[float]) -> list[float]:
         """A point in the unit cube."""
         return [(value - row.low) / (row.high - row.low) for value, row in zip(point, self.rows, strict=True)]

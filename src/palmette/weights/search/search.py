@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,11 @@ from palmette.weights.recipe.schema import Recipe, recipe_of
 from palmette.weights.search.cma import CMA
 from palmette.weights.search.coordinates import Coordinates
 
-__all__ = ["Found", "Loss", "Row", "search"]
+__all__ = ["By", "Found", "Loss", "Row", "search"]
 
 Sums = NDArray[np.float64]
 Loss = Callable[[Merge], Sums]  # the loss of each example, summed over its tokens
+By = Literal["cma", "cocktail"]
 Progress = Callable[[int, int, float], None]  # evaluations done, expected, best so far
 CHEAP = 1.96  # standard errors of a 95 % interval
 
@@ -124,6 +125,8 @@ def search(
     fetch: Fetch = local,
     store: Path | None = None,
     mark: str = "",
+    by: By = "cma",
+    temperature: float = 0.2,
     progress: Progress = lambda done, of, best: None,
 ) -> Found:
     """Look for the coefficients with the least loss.
@@ -138,10 +141,12 @@ def search(
         fetch: how to find a model that is no folder.
         store: a file of measured points; a search that was interrupted goes on from it.
         mark: what the loss depends on besides the merge (the data, the engine), for that file.
+        by: "cma" to search; "cocktail" to set each model's weight by its own loss and measure only that.
+        temperature: of the cocktail's softmax, in nats for each unit.
         progress: called with evaluations done, expected, and the least loss.
 
     Raises:
-        BadParameter: if nothing can be measured.
+        BadParameter: if nothing can be measured, or a cocktail is asked of a recipe without a weight for each model.
     """
     if evaluations < 1 or len(counts) < 2:
         raise BadParameter(f"a search needs an evaluation and two examples, not {evaluations} and {len(counts)}")
@@ -173,14 +178,36 @@ def search(
         progress(len(history), evaluations, min(v for _, v in history))
         return value
 
-    best = _minimise(coordinates, score, evaluations, seed, history)
     others = []
     for name, recipe in _parents(coordinates):
         others.append((name, kept.get(f"model {name}", partial(measured, [recipe]))))
+    if by == "cocktail":
+        losses = {name: float(sums[tuned].sum() / counts[tuned].sum()) for name, sums in others}
+        best = cocktail(coordinates, losses, temperature)
+        for point in (coordinates.start, best):
+            score(point)
+    else:
+        best = _minimise(coordinates, score, evaluations, seed, history)
     rows, reference = _account([*others, ("recipe", at(coordinates.start)), ("best", at(best))], counts, held)
     if rows[-1].change > 0:
         notes.append(f"{reference} is better than any merge that was found: a merge does not help here")
     return Found(best, coordinates.recipes(best), rows, history, reference, notes)
+
+
+def cocktail(coordinates: Coordinates, losses: Mapping[str, float], temperature: float) -> list[float]:
+    """LM-Cocktail's weights: w ∝ exp(−L / temperature), with L each model's own loss.
+
+    Xiao et al. 2023, LM-Cocktail (arXiv 2311.13534), equation 2.
+
+    Raises:
+        BadParameter: if the coordinates are not one weight for each of these models.
+    """
+    models = [coordinates.model(row) for row in coordinates.rows]
+    if not models or any(row.path[-1] != "weight" for row in coordinates.rows) or not set(models) <= set(losses):
+        raise BadParameter("a cocktail needs one plain weight for each model on disk, and nothing else that moves")
+    least = min(losses[model] for model in models)
+    shares = [math.exp(-(losses[model] - least) / temperature) for model in models]
+    return [float(f"{share / sum(shares):.6g}") for share in shares]
 
 
 def _halves(count: int, notes: list[str]) -> tuple[Any, Any]:
