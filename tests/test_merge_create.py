@@ -20,6 +20,7 @@ from palmette.core.checkpoint import open_checkpoint
 from palmette.core.errors import BadParameter, MismatchedModels, OutputError, RecipeError, UnsupportedArchitecture
 from palmette.weights.create.extract import decompose, extract
 from palmette.weights.create.moe import build, read_mixture
+from palmette.weights.create.regmean import regmean, solve
 from palmette.weights.create.stack import shuffled, stacked
 from palmette.weights.merge import merge
 
@@ -224,3 +225,54 @@ def test_a_shuffle_draws_by_the_seed_alone(tmp_path: Path) -> None:
     deep = model(tmp_path / "deep", 1, {**CONFIG, "num_hidden_layers": 1}, **gone)
     with pytest.raises(BadParameter, match="of one depth"):
         shuffled([a, deep], 1)
+
+
+# -- RegMean -----------------------------------------------------------------------------------------------------------
+
+
+def test_regmean_is_the_least_squares_solution() -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((50, 6)) * rng.uniform(0.1, 3, 6) for _ in range(3)]
+    weights = [rng.standard_normal((4, 6)) for _ in range(3)]
+    found = solve(weights, [x.T @ x for x in inputs], alpha=1.0)
+    stacked = np.vstack(inputs), np.vstack([x @ w.T for x, w in zip(inputs, weights, strict=True)])
+    wanted = np.linalg.lstsq(*stacked, rcond=None)[0].T
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    same = solve([weights[0]] * 3, [x.T @ x for x in inputs])
+    np.testing.assert_allclose(same, weights[0], rtol=1e-9)
+    dead = solve(weights[:2], [np.zeros((6, 6))] * 2)  # no input at all: the average
+    np.testing.assert_allclose(dead, (weights[0] + weights[1]) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_regmean_keeps_a_layers_outputs_better_than_the_average(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from palmette.models.grams import measure_grams
+    from palmette.models.measure import Example
+
+    base = tiny.folder(name)
+    other = changed(base, tmp_path / "other")
+    texts = {base: ["abc abc abc", "hello there"], other: ["12 34 56 78", "xyz zyx"]}
+    grams = []
+    for i, (folder, said) in enumerate(texts.items()):
+        (tmp_path / str(i)).mkdir()
+        grams.append(measure_grams(folder, [Example("", text) for text in said], tmp_path / str(i)))
+    made = regmean([str(base), str(other)], grams, "x", alpha=1.0, turned=name == "gpt2")
+    out = open_checkpoint(made.save(tmp_path / "out", block=100))
+    one, two = open_checkpoint(base), open_checkpoint(other)
+    assert {t.name for t in made.plan.tasks if t.method == "passthrough"} == set(grams[0])
+
+    def loss(key: str, weight: Any) -> float:
+        total = 0.0
+        for gram, model_ in zip(grams, (one, two), strict=True):
+            apart = (weight - model_[key]).astype(np.float64)
+            apart = apart if name == "gpt2" else apart.T  # (in, out)
+            total += float(np.sum(apart * (gram[key] @ apart)))
+        return total
+
+    for key in grams[0]:
+        assert loss(key, out[key]) <= loss(key, (one[key] + two[key]) / 2) * (1 + 1e-6), key
+    command = ["merge", "regmean", str(base), str(other), "--data", str(tmp_path / "t.txt"), "-q"]
+    (tmp_path / "t.txt").write_text("a few words to look at")
+    assert main([*command, "--out", str(tmp_path / "cli")]) == 0
+    assert set(open_checkpoint(tmp_path / "cli")) == set(out)

@@ -15,6 +15,7 @@ VERBS = {
     "run": "Merge models by a recipe; the word run may be left out: palmette merge RECIPE OUT.",
     "plan": "Say what a recipe would do, and how the models relate (--report).",
     "search": "Find a recipe's coefficients by measuring a loss.",
+    "regmean": "Merge models in closed form from their activations (RegMean).",
     "extract": "Write the difference of two models as a LoRA adapter.",
     "moe": "Build a mixture of experts from dense models.",
     "stack": "Build a model of other models' layers.",
