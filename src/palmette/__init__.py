@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from palmette.core.decision import Decision, Decisions, Question, question
     from palmette.core.engine import Budget, Engine, Hypothesis, Node, Step
     from palmette.core.errors import PalmetteError
     from palmette.core.message import (
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
+    from palmette.models.decide.calibrate import Calibration
+    from palmette.models.decide.decide import adecide, calibrate, decide
+    from palmette.models.decide.wording import Wording
+    from palmette.models.keep.logs import Logs, logs
+    from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import landscape
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
@@ -37,6 +43,16 @@ if TYPE_CHECKING:
     from palmette.models.remote.space import SpaceModel, space
     from palmette.models.resolve import open_engine
     from palmette.models.structured import choice, fill, program
+    from palmette.models.wrap.budget import budget
+    from palmette.models.wrap.cache import cache
+    from palmette.models.wrap.fallback import fallback
+    from palmette.models.wrap.logged import logged
+    from palmette.models.wrap.rate_limit import rate_limit
+    from palmette.models.wrap.record import record, replay
+    from palmette.models.wrap.retry import retry
+    from palmette.models.wrap.route import route
+    from palmette.models.wrap.scripted import Scripted, scripted
+    from palmette.models.wrap.traced import traced
     from palmette.tokens.decode import Decoding, Plan
     from palmette.tokens.dialect import dialect, explain, translate
     from palmette.tokens.matrix import MatrixEngine
@@ -124,6 +140,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "palmette.core.decision": "Decision Decisions Question question",
     "palmette.core.engine": "Budget Engine Hypothesis Node Step",
     "palmette.core.errors": "PalmetteError",
     "palmette.core.message": (
@@ -133,6 +150,11 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.decide.calibrate": "Calibration",
+    "palmette.models.decide.decide": "adecide calibrate decide",
+    "palmette.models.decide.wording": "Wording",
+    "palmette.models.keep.logs": "Logs logs",
+    "palmette.models.keep.prices": "Cost Price cost price",
     "palmette.models.landscape": "landscape",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
@@ -140,6 +162,16 @@ _HOMES = {
     "palmette.models.remote.space": "SpaceModel space",
     "palmette.models.resolve": "open_engine",
     "palmette.models.structured": "choice fill program",
+    "palmette.models.wrap.budget": "budget",
+    "palmette.models.wrap.cache": "cache",
+    "palmette.models.wrap.fallback": "fallback",
+    "palmette.models.wrap.logged": "logged",
+    "palmette.models.wrap.rate_limit": "rate_limit",
+    "palmette.models.wrap.record": "record replay",
+    "palmette.models.wrap.retry": "retry",
+    "palmette.models.wrap.route": "route",
+    "palmette.models.wrap.scripted": "Scripted scripted",
+    "palmette.models.wrap.traced": "traced",
     "palmette.tokens.decode": "Decoding Plan",
     "palmette.tokens.dialect": "dialect explain translate",
     "palmette.tokens.matrix": "MatrixEngine",
@@ -170,14 +202,19 @@ __all__ = [
     "Answer",
     "Audio",
     "Budget",
+    "Calibration",
     "Capabilities",
     "Completion",
+    "Cost",
+    "Decision",
+    "Decisions",
     "Decoding",
     "Document",
     "Engine",
     "Hypothesis",
     "Image",
     "LocalModel",
+    "Logs",
     "MatrixEngine",
     "Merge",
     "Message",
@@ -186,12 +223,15 @@ __all__ = [
     "Output",
     "PalmetteError",
     "Plan",
+    "Price",
+    "Question",
     "Reasoning",
     "RemoteModel",
     "Request",
     "Response",
     "Rng",
     "Scores",
+    "Scripted",
     "SpaceModel",
     "Step",
     "Text",
@@ -200,6 +240,8 @@ __all__ = [
     "ToolResult",
     "Trace",
     "Usage",
+    "Wording",
+    "adecide",
     "allow",
     "answered",
     "arcee_fusion",
@@ -210,6 +252,9 @@ __all__ = [
     "best_of",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "budget",
+    "cache",
+    "calibrate",
     "chat",
     "choice",
     "connect",
@@ -218,8 +263,10 @@ __all__ = [
     "constraint",
     "contrastive",
     "convert",
+    "cost",
     "dare_linear",
     "dare_ties",
+    "decide",
     "decode",
     "della",
     "della_linear",
@@ -234,6 +281,7 @@ __all__ = [
     "eta",
     "exact",
     "explain",
+    "fallback",
     "fill",
     "grammar",
     "greedy",
@@ -245,7 +293,9 @@ __all__ = [
     "knots",
     "landscape",
     "linear",
+    "logged",
     "logit_bias",
+    "logs",
     "magmax",
     "mbr",
     "merge",
@@ -264,15 +314,23 @@ __all__ = [
     "open_engine",
     "passthrough",
     "penalty",
+    "price",
     "program",
     "prompt_lookup",
+    "question",
     "ram",
     "ramplus_tl",
+    "rate_limit",
+    "record",
     "regex",
     "remote",
     "repetition_penalty",
+    "replay",
+    "retry",
+    "route",
     "sample",
     "sce",
+    "scripted",
     "slerp",
     "smc",
     "smoothing",
@@ -286,6 +344,7 @@ __all__ = [
     "top_n_sigma",
     "top_p",
     "topk",
+    "traced",
     "translate",
     "tsv",
     "typical",

@@ -32,6 +32,7 @@ class Event:
         thinks: whether the part that begins is reasoning, should it have no text (some providers tell its mark alone).
         media: a picture, sound or file, which comes in one piece.
         prompt_logprobs: for each token of the prompt, if they were asked for.
+        raw: what else belongs to the answer, see Response.
     """
 
     text: str = ""
@@ -52,6 +53,7 @@ class Event:
     thinks: bool = False
     media: Part | None = None
     prompt_logprobs: tuple[TokenScore, ...] = ()
+    raw: Any = None
 
 
 class _Open:
@@ -87,6 +89,7 @@ class Collector:
         self._headers: dict[str, str] = {}
         self._others: dict[int, Collector] = {}
         self._whole: Response | None = None
+        self._raw: Any = None
         self._id = self._model = ""
         self.finish: Finish | None = None
 
@@ -124,12 +127,13 @@ class Collector:
         return Response(
             tuple(part.closed() if isinstance(part, _Open) else part for part in self._parts), self.finish or "other",
             self._usage, self._id, self._model, tuple(self._notes), tuple(self._logprobs), others, self._headers,
-            prompt_logprobs=tuple(self._prompt_logprobs),
+            raw=self._raw, prompt_logprobs=tuple(self._prompt_logprobs),
         )  # fmt: skip
 
     def _common(self, event: Event) -> None:
         self._id, self._model = event.id or self._id, event.model or self._model
         self._notes += event.notes
+        self._raw = event.raw if event.raw is not None else self._raw
         if event.headers:
             self._headers.update(event.headers)
         if event.usage is not None:
@@ -176,7 +180,8 @@ def unfold(response: Response, index: int = 0) -> Iterator[Event]:
     True
     """
     if not index:
-        yield Event(id=response.id, model=response.model, notes=response.notes, headers=response.headers)
+        yield Event(id=response.id, model=response.model, notes=response.notes, headers=response.headers,
+                    raw=response.raw)  # fmt: skip
     place = 0
     for part in response.parts:
         match part:

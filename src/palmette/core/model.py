@@ -20,7 +20,7 @@ from palmette.core.message import Message, Output, Request, Response, Usage
 from palmette.core.types import schema_of, value_of
 from palmette.core.waiting import BLOCKING, LOOP, Way, finished, steps
 
-__all__ = ["Answer", "Asked", "Capabilities", "Embeddings", "Model", "OPTIONS", "asked", "request_of"]
+__all__ = ["Answer", "Asked", "Capabilities", "Embeddings", "Model", "OPTIONS", "asked", "completed", "request_of"]
 
 OPTIONS = tuple(field.name for field in fields(Request) if field.name not in ("messages", "model"))
 Prompt = str | Sequence[Message] | Request
@@ -235,6 +235,19 @@ def request_of(prompt: Prompt, **options: Any) -> Request:
     'Hello'
     """
     return asked(prompt, **options).request
+
+
+def completed(request: Request, options: Mapping[str, Any], system: str = "") -> Request:
+    """A request with defaults for what it does not say, and a system message if it has none.
+
+    >>> completed(request_of("Hello", seed=1), {"seed": 2, "top_k": 3}, "Be brief.").top_k
+    3
+    """
+    missing = {key: value for key, value in options.items() if getattr(request, key) in (None, (), {})}
+    request = asked(request, **missing).request
+    if system and not any(message.role == "system" for message in request.messages):
+        return replace(request, messages=(Message.of("system", system), *request.messages))
+    return request
 
 
 def asked(prompt: Prompt, **options: Any) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -16,6 +17,7 @@ from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.dialect import chain, check_strategy
 from palmette.tokens.strategies.sampling import nucleus, sample
 from palmette.tokens.structure.as_views import ConstraintView, constraint, grammar, one_of, regex
+from palmette.tokens.trace.json import to_json
 
 __all__ = ["Reply", "prompt_of"]
 
@@ -74,13 +76,16 @@ class Reply:
         views: what it is seen through, the first nearest to the model.
         options: max_tokens, stop, seed where the request says none.
         who: its name.
+        n_best: how many of the strategy's answers to tell, with their scores.
+        tree: whether to tell the token tree.
     """
 
     def __init__(
         self, engine: Engine, strategy: Strategy | None, views: Sequence[View], options: dict[str, Any],
-        request: Request, who: str,
+        request: Request, who: str, *, n_best: int = 0, tree: bool = False,
     ) -> None:  # fmt: skip
         self._engine, self._request, self._who = engine, request, who
+        self._n_best, self._tree = n_best, tree
         self._prompt = prompt_of(engine, request)
         seed = request.seed if request.seed is not None else int(options.get("seed", 0))
         self._form = self._constraint()
@@ -95,12 +100,13 @@ class Reply:
         limit = request.max_tokens or int(options.get("max_tokens", 0)) or max(1, min(MOST, room))
         self._decoding: Decoding = decode_together(
             engine, self._prompt.tokens, [Plan(chosen, through, seed=seed + i) for i in range(many)],
-            max_tokens=limit, stop=request.stop or tuple(options.get("stop", ())), trace=False, model=who,
+            max_tokens=limit, stop=request.stop or tuple(options.get("stop", ())), trace=tree, model=who,
         )  # fmt: skip
         names = [tool.name for tool in request.tools] if request.tool_choice != "none" else []
         template = self._prompt.template
         thinks = template is not None and template.thinks and self._form is None
         mark = f"{abs(hash((self._prompt.tokens, seed))) % 16**8:08x}_"
+        self.ends: list[Node] = []  # where answers ended, for whoever keeps what was read
         self._splitters = [
             Splitter(
                 names if request.output is None else (),
@@ -111,16 +117,27 @@ class Reply:
             for i in range(many)
         ]
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the model reads before it answers."""
+        return self._prompt.tokens
+
     def __iter__(self) -> Iterator[Event]:
-        yield Event(id="", model=self._who, notes=self._prompt.notes)
+        return (event for events in self.turns() for event in events)
+
+    def turns(self) -> Iterator[list[Event]]:
+        """The events of one step of decoding after another; a step may tell nothing."""
+        yield [Event(id="", model=self._who, notes=self._prompt.notes)]
         for step in self._decoding:
-            for event in self._splitters[step.run].feed(step.text) if step.text else ():
-                yield replace(event, index=step.run) if step.run else event
+            found = self._splitters[step.run].feed(step.text) if step.text else []
+            events = [replace(event, index=step.run) for event in found] if step.run else found
             if step.answers:
-                yield from self._ended(step.run, step.answers[0])
+                events += self._ended(step.run, step.answers[0])
+            yield events
 
     def _ended(self, run: int, best: Hypothesis) -> Iterator[Event]:
         splitter = self._splitters[run]
+        self.ends.append(best.parent)
         self._whole(best)
         for event in splitter.close():
             yield replace(event, index=run)
@@ -133,7 +150,23 @@ class Reply:
         if self._request.prompt_logprobs and not run:
             asked = tuple(_prompt_scored(self._engine, self._prompt.tokens, self._request.top_logprobs or 0))
         usage = Usage(len(self._prompt.tokens), spent)
-        yield Event(finish=finish, usage=usage, logprobs=scores, index=run, prompt_logprobs=asked)
+        yield Event(finish=finish, usage=usage, logprobs=scores, index=run, prompt_logprobs=asked,
+                    raw=self._more())  # fmt: skip
+
+    def _more(self) -> dict[str, Any] | None:
+        """The strategy's answers with their scores, and the tree, if they were asked for and all is said."""
+        decoding = self._decoding
+        if not (self._n_best or self._tree) or not all(decoding.all_answers):
+            return None
+        made: dict[str, Any] = {}
+        if self._n_best:
+            rows = list(zip(decoding.answers, decoding.answer_texts(), strict=True))[: self._n_best]
+            made["answers"] = [
+                {"text": text, "finish": h.finish, "score": h.score, "logprob": h.logprob} for h, text in rows
+            ]
+        if self._tree:
+            made["tree"] = json.loads(to_json(decoding.trace))
+        return {"palmette": made}
 
     def _whole(self, best: Hypothesis) -> None:
         """Refuse a text that was cut before it had its form."""

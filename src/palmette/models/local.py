@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from palmette.core.engine import Engine, Finish, Strategy, View
-from palmette.core.errors import ConstraintError, UsageError
+from palmette.core.errors import BadParameter, ConstraintError, UsageError
 from palmette.core.events import Event
 from palmette.core.message import Message, Output, Request, Usage
 from palmette.core.model import Capabilities, Embeddings, Model
+from palmette.core.signature import build
 from palmette.core.types import schema_of, value_of
 from palmette.core.waiting import Way
 from palmette.models.answering import Reply, prompt_of
@@ -23,16 +24,18 @@ from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, open_engin
 from palmette.models.template import template_of
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.dialect import chain, check_strategy
+from palmette.tokens.strategies import STRATEGIES
 from palmette.tokens.strategies.sampling import nucleus, sample
 from palmette.tokens.structure.as_views import constraint
 from palmette.tokens.structure.partial import PartialJson, typed_partial
 from palmette.tokens.structure.schema.values import spelled
 from palmette.tokens.trace.values import Trace
+from palmette.tokens.views import VIEWS
 
 if TYPE_CHECKING:
     from palmette.weights.merge import Merge
 
-__all__ = ["Completion", "LocalModel", "decode", "grow", "local_model", "opened"]
+__all__ = ["Completion", "LocalModel", "decode", "grow", "local_model", "opened", "vectors_of"]
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,41 @@ class LocalModel(Model):
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
-        if request.output is None and self.output is not None:
-            request = replace(request, output=Output("json", schema_of(self.output)))
-        if request.extra:
-            raise UsageError(f"{self.id} is on this machine and knows no field {next(iter(request.extra))!r}")
-        reply = iter(
-            await way.call(Reply, self.engine, self.strategy, self.views, dict(self.options), request, self.id)
-        )
+        reply = iter(await way.call(self.reply, request))
         while (event := await way.call(next, reply, None)) is not None:
             yield event
 
+    def reply(self, request: Request, engine: Engine | None = None) -> Reply:
+        """The request being answered; nothing has run yet.
+
+        Args:
+            request: its `extra` may hold `strategy` and `views` (specs, as on the command line), `n_best` (how many of
+                the strategy's answers to tell, with their scores) and `tree` (whether to tell the token tree): both are
+                told in the answer's `raw`.
+            engine: another way to the same engine.
+
+        Raises:
+            UsageError: for fields that no model on this machine knows.
+        """
+        if request.output is None and self.output is not None:
+            request = replace(request, output=Output("json", schema_of(self.output)))
+        extra = dict(request.extra)
+        strategy, views = self.strategy, list(self.views)
+        if extra.get("strategy"):
+            strategy, own = strategy_of(str(extra["strategy"]))
+            views += own
+        views += [view_of(spec) for spec in extra.get("views", ())]
+        unknown = next((key for key in extra if key not in ("strategy", "views", "n_best", "tree")), None)
+        if unknown is not None:
+            raise UsageError(f"{self.id} is on this machine and knows no field {unknown!r}")
+        return Reply(
+            engine or self.engine, strategy, views, dict(self.options), replace(request, extra={}), self.id,
+            n_best=int(extra.get("n_best", 0)), tree=bool(extra.get("tree", False)),
+        )  # fmt: skip
+
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """Mean of the last layer's states over a text's tokens, of length 1; float32[texts, width]."""
-        return await way.call(_vectors, self.engine, list(texts), self.id)
+        return await way.call(vectors_of, self.engine, list(texts), self.id)
 
     async def measure(self, request: Request, way: Way) -> int:
         """How many tokens the model reads before it answers."""
@@ -249,13 +274,37 @@ def grow(
     return decode_together(base.engine, prompt, viewed, model=base.id, **merged)
 
 
+def strategy_of(spec: str) -> tuple[Strategy, list[View]]:
+    """A strategy from `NAME[:ARG][|VIEW…]`, with the views it brings along; none that opens another model.
+
+    >>> strategy_of("sample|top_p:0.9")[1]
+    [top_p(p=0.9, tail='smallest')]
+    """
+    name, *views = spec.split("|")
+    return build(STRATEGIES, name.strip(), "strategy", _CLOSED), [view_of(view) for view in views]
+
+
+def view_of(spec: str) -> View:
+    """A view from its spec; none that opens another model."""
+    view: View = build(VIEWS, spec.strip(), "view", _CLOSED)
+    return view
+
+
+def _no_other_model(name: str) -> Engine:
+    raise BadParameter(f"{name!r}: a strategy or view that is asked for by name opens no other model")
+
+
+_CLOSED: dict[Any, Any] = {Engine: _no_other_model}
+
+
 def _is_question(prompt: Any) -> bool:
     return isinstance(prompt, Request) or (
         not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Message)
     )
 
 
-def _vectors(engine: Engine, texts: list[str], who: str) -> Embeddings:
+def vectors_of(engine: Engine, texts: list[str], who: str) -> Embeddings:
+    """Mean of the last layer's states over each text's tokens, of length 1."""
     prompts = [engine.tokenizer.encode(text) for text in texts]
     empty = next((i for i, tokens in enumerate(prompts) if not tokens), None)
     if empty is not None:

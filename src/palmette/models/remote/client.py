@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import os
 import random
 import re
 import ssl
@@ -25,6 +26,7 @@ from palmette.core.errors import (
     KeyRefused,
     NoConnection,
     NotServed,
+    Offline,
     ProviderError,
     ProviderFailed,
     RateLimited,
@@ -212,6 +214,8 @@ class Client:
             await _closed(answer, way)
 
     async def _send(self, path: str, body: Body, way: Way, end: float) -> httpx2.Response:
+        if os.environ.get("PALMETTE_OFFLINE", "0") not in ("", "0"):
+            raise Offline(f"PALMETTE_OFFLINE is set: nothing was sent to {self.base}; unset it to ask")
         headers = dict(self._headers)
         if self._key is not None:
             headers[self._key[0]] = self._key[1].reveal()
@@ -302,7 +306,9 @@ class Client:
                 f"{text}; redirects are not followed, since the key belongs to this host alone", status
             )
         kind = _TYPES.get(status, ProviderFailed if status >= 500 else RequestRefused)
-        return kind(text + kind.advice, status)
+        failure = kind(text + kind.advice, status)
+        failure.headers = told(answer.headers)
+        return failure
 
     async def _rest(self, seconds: float, way: Way, end: float) -> bool:
         """Wait before the next try, if there is time for it."""

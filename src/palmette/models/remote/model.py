@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
-from palmette.core.model import Answer, Capabilities, Model, asked
+from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked, completed
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, client_of
 from palmette.models.remote.form import Form, form_of
-from palmette.models.remote.providers import PROVIDERS, Provider
+from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
+from palmette.models.remote.wires.counting import COUNTS
+from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
 
 __all__ = ["RemoteModel", "connect"]
 
+BATCH = 500_000  # characters of the texts of one request
 TRIES = 3  # answers that are looked at until one has the form that was asked for
 _FEATURES = {"tools": "tools", "output": "structured output"}  # an answer without them is another answer
 
@@ -74,8 +79,43 @@ class RemoteModel(Model):
         async for event in self._answered(request, way, whole):
             yield event
 
+    async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
+        """See Model; many texts are sent in as many requests as the API needs."""
+        codec = EMBEDDINGS.get(self.provider.wire)
+        if codec is None:
+            raise Unsupported(f"{self.id}: {self.provider.name} has no embeddings; openai, gemini, cohere, ollama have")
+        made, used, name = [], Usage(), ""
+        for batch in _batches(texts, codec.most):
+            asked = Texts(self.name, batch, packed=self.provider.packs, extra=self.options.get("extra") or {})
+            body, _ = await self.client.post(codec.path(asked), codec.encode(asked), way, self.wire)
+            found = codec.decode(body)
+            if len(found.vectors) != len(batch):
+                raise BadAnswer(f"{self.id}: {len(batch)} texts were sent, {len(found.vectors)} vectors came")
+            made.append(found.vectors)
+            used, name = _sum(used, found.usage), found.model or name
+        if len({vectors.shape[1] for vectors in made}) > 1:
+            raise BadAnswer(f"{self.id}: vectors of several widths came")
+        vectors = np.concatenate(made) if made else np.empty((0, 0), np.float32)  # (texts, width)
+        return Embeddings(vectors, used if used != Usage() else None, name)
+
+    async def measure(self, request: Request, way: Way) -> int:
+        """See Model."""
+        wire, own = self.provider.wire, self.provider.counts
+        text_alone = wire == "openai-completions"
+        codec = COUNTS.get(wire) or COUNTS.get(f"{own}-completions" if text_alone else own)
+        if codec is None:
+            return await super().measure(request, way)
+        request, _ = self._complete(request)
+        body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
+        return codec.decode(body)
+
     async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
-        if request.output is not None:
+        if not whole and self._unstreamed(request):
+            yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
+            async for event in self._answered(request, way, True):
+                for one in unfold(event.whole) if event.whole is not None else (event,):
+                    yield one
+        elif request.output is not None:
             form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
             bare = replace(request, output=None)
             if whole or form.rewrites or request.n:
@@ -154,12 +194,15 @@ class RemoteModel(Model):
         for event in unfold(replace(first, alternatives=tuple(others), usage=used, notes=(*first.notes, *notes, said))):
             yield event
 
+    def _unstreamed(self, request: Request) -> bool:
+        """Whether its API answers such a request only at once."""
+        asked = {name for names in self.provider.whole for name in names if getattr(request, name) not in (None, ())}
+        return bool(request.prompt_logprobs) or any(names <= asked for names in self.provider.whole)
+
     def _complete(self, request: Request) -> tuple[Request, list[str]]:
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
-        missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
-        request = replace(asked(request, **missing).request, model=request.model or self.name)
-        if self.system and not any(m.role == "system" for m in request.messages):
-            request = replace(request, messages=(Message.of("system", self.system), *request.messages))
+        request = completed(request, self.options, self.system)
+        request = replace(request, model=request.model or self.name)
         notes, empty = [], Request(())
         for name in sorted(self.wire.lacks | self.provider.lacks):
             if getattr(request, name) in (None, (), {}) or name == "n":
@@ -168,6 +211,8 @@ class RemoteModel(Model):
                 raise Unsupported(f"{self.id} takes no {_FEATURES[name]}")
             notes.append(f"{name}: {self.provider.name} has none; it was left out")
             request = replace(request, **{name: getattr(empty, name)})
+        if request.prompt_logprobs:
+            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         most = self.capabilities.top_logprobs
         if request.top_logprobs and most is not None and request.top_logprobs > most:
             notes.append(f"top_logprobs: {self.provider.name} gives at most {most}")
@@ -184,6 +229,7 @@ def connect(
     *,
     key: str | None = None,
     base_url: str | None = None,
+    api: str = "",
     system: str = "",
     limits: Limits | None = None,
     proxy: str | None = None,
@@ -196,6 +242,8 @@ def connect(
         reference: provider and model.
         key: the key, if the environment does not hold it (each provider's own variable).
         base_url: another address of the same API.
+        api: which of the provider's APIs: "chat", "responses", "completions", "messages", "native"; its usual one
+            unless given.
         system: what every conversation begins with.
         limits: timeouts and retries.
         proxy: URL of a proxy; the environment's (HTTPS_PROXY …) unless given.
@@ -216,7 +264,7 @@ def connect(
         raise UnknownModel("provider", name, PROVIDERS)
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
-    provider = PROVIDERS[name]
+    provider = PROVIDERS[name].speaking(api) if api else PROVIDERS[name]
     secret = key or provider.key()
     if secret is None and not provider.optional:
         raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
@@ -226,9 +274,29 @@ def connect(
         bearer = provider.auth == "bearer"
         header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
     headers = {"user-agent": "palmette", **provider.headers}
-    base = (base_url or provider.where()).rstrip("/")
-    client = client_of(base, headers, header, limits, proxy=proxy, verify=verify)
+    client = client_of(_at(base_url, api, provider), headers, header, limits, proxy=proxy, verify=verify)
     return RemoteModel(reference, provider, client, model, system, options)
+
+
+def _at(base_url: str | None, api: str, provider: Provider) -> str:
+    """The address: the one that is given, as the API that was chosen wants it, or the provider's."""
+    if base_url is None:
+        return provider.where()
+    return based(base_url, provider.wire) if api else base_url.rstrip("/")
+
+
+def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
+    """Texts in order, so many at a time, and not too much text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and (len(batch) == most or size + len(text) > BATCH):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield tuple(batch)
 
 
 def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

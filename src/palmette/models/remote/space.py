@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from palmette.core.errors import BadAnswer, ProviderFailed, UnknownModel, UnknownName, Unsupported
 from palmette.core.events import Event
 from palmette.core.message import Audio, Document, Image, Media, Request, text_of
-from palmette.core.model import Capabilities, Model, asked
+from palmette.core.model import Capabilities, Model, asked, completed
 from palmette.core.waiting import Way
 from palmette.models.remote.client import Client, Limits, Upload, client_of
 
@@ -81,8 +81,7 @@ class SpaceModel(Model):
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
-        missing = {k: v for k, v in self.options.items() if getattr(request, k) in (None, (), {})}
-        request = asked(request, **missing).request
+        request = completed(request, self.options)
         for name in ("output", "tools"):
             if getattr(request, name):
                 raise Unsupported(f"{self.id}: a Space takes no {name}; it answers in its own way")

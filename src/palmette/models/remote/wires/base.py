@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Protocol
 
-from palmette.core.events import Event
+from palmette.core.events import Event, unfold
 from palmette.core.message import Request, Response
 
-__all__ = ["DONE", "Frame", "Reader", "Wire", "Writer", "spell"]
+__all__ = ["DONE", "Frame", "Reader", "Wire", "Writer", "spell", "spread"]
 
 Frame = tuple[str, Any]  # the name of an event (may be empty) and its JSON
 DONE: Frame = ("", "[DONE]")  # what ends a stream of OpenAI's kind
@@ -101,3 +101,11 @@ def spell(frames: Iterable[Frame], framing: Literal["sse", "lines"]) -> bytes:
         else:
             made.append((f"event: {name}\n" if name else "") + f"data: {said}\n\n")
     return "".join(made).encode()
+
+
+def spread(event: Event) -> Iterator[Event]:
+    """An event that holds a whole answer as the steps of it; any other as it is."""
+    if event.whole is None:
+        yield event
+    else:
+        yield from unfold(event.whole)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from palmette.core.errors import BadAnswer, RequestRefused
+from palmette.core.errors import BadAnswer
 from palmette.core.events import Event
 from palmette.core.message import (
     Request,
     Response,
+    ToolResult,
     Usage,
 )
-from palmette.models.remote.wires.base import DONE, Frame, Reader
+from palmette.models.remote.wires.base import DONE, Frame, Reader, spread
 from palmette.models.remote.wires.openai_answer import (
+    ChunkReader,
     answer_of,
     complaint,
     counted,
     ended,
-    read_event,
+    failure,
     said_answer,
-    scored,
     usage_of,
 )
+from palmette.models.remote.wires.openai_fields import bias_of, said_bias, wants_usage
 from palmette.models.remote.wires.openai_request import (
     chosen_tool,
     conversation,
@@ -32,14 +35,17 @@ from palmette.models.remote.wires.openai_request import (
     said_turn,
     tools_of,
 )
+from palmette.models.remote.wires.openai_scores import prompt_scores, said_prompt, scored
 from palmette.models.remote.wires.reading import (
     asked_list,
     asked_table,
     asked_text,
     functions,
     given,
+    inner,
     items,
     left_over,
+    merged,
     number,
     real,
     table,
@@ -55,7 +61,7 @@ _PLAIN = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_
 _KNOWN = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "seed", "stop", "n",
     "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
-    "logit_bias", *_PLAIN,
+    "logit_bias", "echo", *_PLAIN,
 })  # fmt: skip
 
 
@@ -81,7 +87,7 @@ class OpenAI:
             "max_completion_tokens": request.max_tokens, "seed": request.seed, "stop": list(request.stop),
             "n": request.n, "tools": functions(request.tools), "tool_choice": said_choice(request.tool_choice),
             "parallel_tool_calls": request.parallel_tools, "reasoning_effort": request.effort,
-            "logit_bias": {str(k): v for k, v in request.logit_bias.items()} or None,
+            "logit_bias": said_bias(request.logit_bias), "echo": request.prompt_logprobs,
         })  # fmt: skip
         if request.output is not None:
             body["response_format"] = said_form(request.output)
@@ -89,7 +95,9 @@ class OpenAI:
             body |= {"logprobs": True} | ({"top_logprobs": request.top_logprobs} if request.top_logprobs else {})
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return {**body, **request.extra}, []
+        said = any(isinstance(p, ToolResult) and p.failed for m in request.messages for p in m.parts)
+        notes = ["failed: this API has no mark for a call that failed; its text alone says so"] if said else []
+        return merged(body, request.extra), notes
 
     def decode(self, body: Any) -> Response:
         """See Wire."""
@@ -99,11 +107,12 @@ class OpenAI:
         first, *others = [answer_of(choice) for choice in sorted(choices, key=lambda c: number(c.get("index")))]
         common: dict[str, Any] = {"id": text(body.get("id")), "model": text(body.get("model"))}
         return Response(**first, **common, usage=usage_of(body.get("usage")),
-                        alternatives=tuple(Response(**other, **common) for other in others))  # fmt: skip
+                        alternatives=tuple(Response(**other, **common) for other in others),
+                        prompt_logprobs=prompt_scores(body))  # fmt: skip
 
     def reader(self) -> Reader:
         """See Wire."""
-        return read_event
+        return ChunkReader()
 
     def complaint(self, body: Any) -> str:
         """See Wire."""
@@ -118,20 +127,20 @@ class OpenAI:
         report = None if flag in (None, False) else whole(body.get("top_logprobs"), "top_logprobs") or 0
         if isinstance(flag, int) and not isinstance(flag, bool):  # Together's spelling: the number itself
             report = flag
-        bias = asked_table(body.get("logit_bias") or {}, "logit_bias")
-        if not all(key.isdecimal() for key in bias):
-            raise RequestRefused(f"logit_bias: its keys are token ids, not {next(iter(bias))!r}")
+        stream, effort = bool(yes_no(body.get("stream"), "stream")), body.get("reasoning_effort")
         request = Request(
             conversation(asked_list(body.get("messages"), "messages")), asked_text(body.get("model"), "model"),
             max_tokens=whole(limit, "max_completion_tokens"), seed=whole(body.get("seed"), "seed"),
             stop=texts(body.get("stop"), "stop"), n=whole(body.get("n"), "n"), top_logprobs=report,
             tools=tools_of(body.get("tools")), tool_choice=chosen_tool(body.get("tool_choice")),
             parallel_tools=yes_no(body.get("parallel_tool_calls"), "parallel_tool_calls"),
-            output=output_of(body.get("response_format")), effort=body.get("reasoning_effort"),
-            logit_bias={int(k): real(v, "logit_bias") or 0.0 for k, v in bias.items()}, extra=left_over(body, _KNOWN),
+            output=output_of(body.get("response_format")),
+            effort=None if effort is None else asked_text(effort, "reasoning_effort"),
+            logit_bias=bias_of(body), extra=left_over(body, _KNOWN) | wants_usage(body, stream),
+            prompt_logprobs=yes_no(body.get("echo"), "echo"),
             **{name: real(body.get(name), name) for name in _PLAIN},  # type: ignore[arg-type]
         )  # fmt: skip
-        return request, bool(yes_no(body.get("stream"), "stream"))
+        return request, stream
 
     def encode_response(self, response: Response) -> dict[str, Any]:
         """See Wire."""
@@ -139,39 +148,46 @@ class OpenAI:
             "id": response.id, "object": "chat.completion", "created": int(time.time()), "model": response.model,
             "choices": [said_answer(one, i) for i, one in enumerate((response, *response.alternatives))],
             **given({"usage": counted(response.usage)}),
+            **({"prompt": said_prompt(response.prompt_logprobs)} if response.prompt_logprobs else {}),
         }  # fmt: skip
 
     def writer(self, request: Request) -> _Writer:
         """See Wire."""
-        return _Writer(request.model)
+        asked = inner(request.extra.get("stream_options")).get("include_usage", True)
+        return _Writer(request.model, bool(asked))
 
     def encode_error(self, status: int, said: str) -> dict[str, Any]:
         """See Wire."""
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error",
-                 429: "rate_limit_error"}  # fmt: skip
-        kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-        return {"error": {"message": said, "type": kind, "param": None, "code": None}}
+        return failure(status, said)
 
 
 class _Writer:
     """chat.completion.chunk objects."""
 
-    def __init__(self, model: str) -> None:
-        self._common = {"id": "", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+    def __init__(self, model: str, counts: bool) -> None:
+        self._common: dict[str, Any] = {
+            "id": "",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._counts = counts
         self._usage: Usage | None = None
         self._begun: set[int] = set()
+        self._details: dict[int, int] = {}
 
     def write(self, event: Event) -> list[Frame]:
         """See Writer."""
+        return [frame for one in spread(event) for frame in self._step(one)]
+
+    def _step(self, event: Event) -> list[Frame]:
         self._common["id"] = event.id or self._common["id"]
         self._common["model"] = event.model or self._common["model"]
         self._usage = event.usage or self._usage
-        delta: dict[str, Any] = given({"content": event.text or None, "reasoning_content": event.reasoning or None})
-        if event.call is not None:
-            place, key, name, more = event.call
-            function = given({"name": name or None}) | {"arguments": more}
-            start = {"id": key, "type": "function"} if key or name else {}
-            delta["tool_calls"] = [{"index": place, **start, "function": function}]
+        if event.prompt_logprobs:
+            told = {**self._common, "choices": [], "prompt": said_prompt(event.prompt_logprobs)}
+            return [("", told), *self._step(replace(event, prompt_logprobs=()))]
+        delta = self._delta(event)
         if not delta and event.finish is None and not event.logprobs:
             return []
         if event.index not in self._begun:
@@ -182,7 +198,25 @@ class _Writer:
             row["logprobs"] = {"content": [scored(score) for score in event.logprobs]}
         return [("", {**self._common, "choices": [row]})]
 
+    def _delta(self, event: Event) -> dict[str, Any]:
+        meta = event.meta or {}
+        words = "refusal" if meta.get("refusal") else "content"
+        delta: dict[str, Any] = given({words: event.text or None, "reasoning_content": event.reasoning or None})
+        details = meta.get("reasoning_details", ())
+        fresh = details[self._details.get(event.index, 0) :]  # they are told again from the first, with more
+        if fresh:
+            self._details[event.index] = len(details)
+            delta["reasoning_details"] = list(fresh)
+        if event.call is not None:
+            place, key, name, more = event.call
+            function = given({"name": name or None}) | {"arguments": more}
+            start = {"id": key, "type": "function"} if key or name else {}
+            kept = {"extra_content": meta["extra_content"]} if meta.get("extra_content") else {}
+            delta["tool_calls"] = [{"index": place, **start, "function": function, **kept}]
+        return delta
+
     def close(self) -> list[Frame]:
         """See Writer."""
-        last = [] if self._usage is None else [("", {**self._common, "choices": [], "usage": counted(self._usage)})]
-        return [*last, DONE]
+        if self._usage is None or not self._counts:
+            return [DONE]
+        return [("", {**self._common, "choices": [], "usage": counted(self._usage)}), DONE]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from palmette.core.errors import RequestRefused
+from palmette.core.errors import RequestRefused, Unsupported
 from palmette.core.message import (
     Audio,
     Document,
@@ -31,7 +31,10 @@ from palmette.models.remote.wires.reading import (
     from_base64,
     given,
     inner,
+    loaded,
     media_of,
+    named,
+    shown,
     text,
     yes_no,
 )
@@ -44,7 +47,9 @@ __all__ = [
     "said_call",
     "said_choice",
     "said_form",
+    "said_thought",
     "said_turn",
+    "text_of_thoughts",
     "tools_of",
 ]
 
@@ -52,33 +57,54 @@ ANY_OBJECT = Output("json", {"type": "object"}, strict=False)
 
 
 def said_turn(message: Message) -> list[dict[str, Any]]:
-    """A turn; results of tools are turns of their own here."""
-    results = [
-        {"role": "tool", "tool_call_id": part.id, "content": part.text}
-        for part in message.parts
-        if isinstance(part, ToolResult)
-    ]
+    """A turn; results of tools are turns of their own here, and what they show is said by the user after them."""
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    rows = [{"role": "tool", "tool_call_id": part.id, "content": part.text} for part in results]
+    shown = [media for part in results for media in part.media]
+    words: list[Part | Media] = [*shown, *(part for part in message.parts if isinstance(part, (Text, Media)))]
+    if results and len(results) == len(message.parts) and not shown:
+        return rows
     calls = [said_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    words = [part for part in message.parts if isinstance(part, (Text, Media))]
-    if not words and not calls:
-        return results
-    content: Any = text_of(words)
+    return [*rows, {"role": message.role, **_said_words(words, bool(calls)), **said_thought(message.parts),
+                    **given({"tool_calls": calls})}]  # fmt: skip
+
+
+def _said_words(words: Sequence[Part | Media], calls: bool) -> dict[str, Any]:
+    """The field content; where a model refused, what it said instead."""
+    refused = [p.text for p in words if isinstance(p, Text) and p.meta.get("refusal")]
+    if refused:
+        rest = [p for p in words if not (isinstance(p, Text) and p.meta.get("refusal"))]
+        return {**_said_words(rest, True), "refusal": "".join(refused)}
     if any(isinstance(part, Media) for part in words):
-        content = [{"type": "text", "text": p.text} if isinstance(p, Text) else _file(p) for p in words]
-    thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
-    said = {"role": message.role, "content": content if words else None} | given(
-        {"reasoning_content": thought or None, "tool_calls": calls}
-    )
-    return [*results, said]
+        return {
+            "content": [_file(p) if isinstance(p, Media) else {"type": "text", "text": text_of((p,))} for p in words]
+        }
+    return {"content": "".join(p.text for p in words if isinstance(p, Text)) if words or not calls else None}
+
+
+def said_thought(parts: Sequence[Part]) -> dict[str, Any]:
+    """What was thought, and OpenRouter's details of it, which go back unchanged."""
+    thoughts = [part for part in parts if isinstance(part, Reasoning)]
+    details = [row for part in thoughts for row in part.meta.get("reasoning_details", ())]
+    return given({"reasoning_content": text_of_thoughts(thoughts) or None, "reasoning_details": details})
+
+
+def text_of_thoughts(parts: Sequence[Part]) -> str:
+    """The text of what was thought."""
+    return "".join(part.text for part in parts if isinstance(part, Reasoning))
 
 
 def said_call(call: ToolCall) -> dict[str, Any]:
     """A call that the model asked for."""
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    kept = {"extra_content": call.meta["extra_content"]} if "extra_content" in call.meta else {}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **kept}
 
 
 def _file(media: Media) -> dict[str, Any]:
     if isinstance(media, Audio):
+        media = loaded(media)
+        if not media.data:
+            raise Unsupported(f"this API takes the bytes of a sound and no URL: {shown(media.url)}")
         return {"type": "input_audio", "input_audio": {"data": encoded(media), "format": media.mime.rpartition("/")[2]}}
     if isinstance(media, Document):
         return {"type": "file", "file": given({"filename": media.name or None, "file_data": data_url(media)})}
@@ -96,7 +122,7 @@ def said_form(output: Output) -> dict[str, Any]:
     if output == ANY_OBJECT:
         return {"type": "json_object"}
     if output.kind != "json":
-        raise RequestRefused(f"this API takes a JSON schema as the form of an answer, no {output.kind}")
+        raise Unsupported(f"this API takes a JSON schema as the form of an answer, no {output.kind}")
     inner = {"name": output.name, "schema": output.value, "strict": output.strict}
     return {"type": "json_schema", "json_schema": inner}
 
@@ -111,14 +137,16 @@ def conversation(rows: list[Any]) -> tuple[Message, ...]:
         role = row.get("role")
         if role == "tool":
             said = _content(row.get("content"), where)
-            waiting.append(ToolResult(asked_text(row.get("tool_call_id"), f"{where}.tool_call_id"), text_of(said)))
+            files = tuple(part for part in said if isinstance(part, Media))
+            key = asked_text(row.get("tool_call_id"), f"{where}.tool_call_id")
+            waiting.append(ToolResult(key, text_of(said), text(row.get("name")), media=files))
             continue
         if waiting and role != "user":
             made.append(Message("user", tuple(waiting)))
             waiting = []
         made.append(Message(_role(role, where), (*waiting, *_turn(row, where))))
         waiting = []
-    return (*made, Message("user", tuple(waiting))) if waiting else tuple(made)
+    return named((*made, Message("user", tuple(waiting))) if waiting else made)
 
 
 def _role(role: Any, where: str) -> Role:
@@ -126,15 +154,18 @@ def _role(role: Any, where: str) -> Role:
         return "system"
     if role in ("user", "assistant"):
         return role  # type: ignore[no-any-return]
-    raise RequestRefused(f"{where}.role must be system, developer, user, assistant or tool, not {role!r}")
+    raise RequestRefused(f"{where}.role must be system, developer, user, assistant or tool, not {shown(role)}")
 
 
 def _turn(row: Mapping[str, Any], where: str) -> list[Part]:
+    thought = asked_text(row.get("reasoning_content") or row.get("reasoning") or "", f"{where}.reasoning_content")
+    details = asked_list(row.get("reasoning_details"), f"{where}.reasoning_details")
     parts: list[Part] = []
-    thought = row.get("reasoning_content")
-    if thought:
-        parts.append(Reasoning(asked_text(thought, f"{where}.reasoning_content")))
+    if thought or details:
+        parts.append(Reasoning(thought, meta={"reasoning_details": details} if details else {}))
     parts += _content(row.get("content"), where)
+    if row.get("refusal") is not None:
+        parts.append(Text(asked_text(row["refusal"], f"{where}.refusal"), {"refusal": True}))
     for i, call in enumerate(asked_list(row.get("tool_calls"), f"{where}.tool_calls")):
         place = f"{where}.tool_calls[{i}]"
         function = asked_table(asked_table(call, place).get("function"), f"{place}.function")
@@ -143,6 +174,7 @@ def _turn(row: Mapping[str, Any], where: str) -> list[Part]:
                 asked_text(call.get("id"), f"{place}.id"),
                 asked_text(function.get("name"), f"{place}.function.name"),
                 asked_text(function.get("arguments"), f"{place}.function.arguments"),
+                {"extra_content": call["extra_content"]} if call.get("extra_content") else {},
             )
         )
     return parts
@@ -159,8 +191,10 @@ def _content(content: Any, where: str) -> list[Part]:
 def _block(row: Any, where: str) -> Part:
     row = asked_table(row, where)
     kind = row.get("type")
-    if kind in ("text", "input_text", "output_text", "refusal"):
-        return Text(asked_text(row.get("refusal" if kind == "refusal" else "text"), f"{where}.text"))
+    if kind == "refusal":
+        return Text(asked_text(row.get("refusal"), f"{where}.refusal"), {"refusal": True})
+    if kind in ("text", "input_text", "output_text"):
+        return Text(asked_text(row.get("text"), f"{where}.text"))
     if kind == "image_url":
         found = row.get("image_url")
         url = found if isinstance(found, str) else asked_table(found, f"{where}.image_url").get("url")
@@ -176,7 +210,7 @@ def _block(row: Any, where: str) -> Part:
         return media_of(
             Document, asked_text(file["file_data"], f"{where}.file.file_data"), where, text(file.get("filename"))
         )
-    raise RequestRefused(f"{where}.type: no part {kind!r} is known; text, image_url, input_audio and file are")
+    raise RequestRefused(f"{where}.type: no part {shown(kind)} is known; text, image_url, input_audio and file are")
 
 
 def tools_of(found: Any) -> tuple[Tool, ...]:
@@ -190,7 +224,7 @@ def tools_of(found: Any) -> tuple[Tool, ...]:
         where = f"tools[{i}]"
         kind = asked_table(row, where).get("type", "function")
         if kind != "function":
-            raise RequestRefused(f"{where}.type: only functions can be called here, not {kind!r}")
+            raise RequestRefused(f"{where}.type: only functions can be called here, not {shown(kind)}")
         function = asked_table(row.get("function"), f"{where}.function")
         made.append(
             Tool(
@@ -215,7 +249,7 @@ def chosen_tool(found: Any) -> str | None:
         name = text(inner(found.get("function")).get("name"))
         if name:
             return name
-    raise RequestRefused(f"tool_choice must be auto, none, required or name a function, not {str(found)[:80]!r}")
+    raise RequestRefused(f"tool_choice must be auto, none, required or name a function, not {shown(found)}")
 
 
 def output_of(found: Any) -> Output | None:
@@ -225,10 +259,19 @@ def output_of(found: Any) -> Output | None:
     kind = asked_table(found, "response_format").get("type")
     if kind in (None, "text"):
         return None
-    if kind == "json_object":
-        return ANY_OBJECT
+    if kind in ("json_object", "json"):  # Hugging Face's client and some hosts put the schema beside it
+        schema = next((found[name] for name in ("schema", "value") if found.get(name) is not None), None)
+        if schema is None:
+            return ANY_OBJECT
+        return Output("json", asked_table(schema, "response_format.schema"))
+    if kind == "regex":
+        return Output("regex", asked_text(found.get("pattern", found.get("value")), "response_format.pattern"))
     if kind == "json_schema":
         row = asked_table(found.get("json_schema"), "response_format.json_schema")
         strict = yes_no(row.get("strict"), "response_format.json_schema.strict")
-        return Output("json", row.get("schema", {}), text(row.get("name")) or "answer", bool(strict))
-    raise RequestRefused(f"response_format.type must be text, json_object or json_schema, not {kind!r}")
+        schema = row.get("schema", {})
+        if not isinstance(schema, bool):
+            asked_table(schema, "response_format.json_schema.schema")
+        return Output("json", schema, text(row.get("name")) or "answer", bool(strict))
+    known = "text, json_object, json_schema or regex"
+    raise RequestRefused(f"response_format.type must be {known}, not {shown(kind)}")

@@ -8,19 +8,36 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from palmette.core.errors import BadAnswer, RequestRefused
-from palmette.core.message import Media, TokenScore, Tool
+from palmette.core.message import Audio, Document, Image, Media, Message, TokenScore, Tool, ToolCall, ToolResult
 
 __all__ = [
-    "arguments_of", "asked_list", "asked_table", "asked_text", "data_url", "encoded", "from_base64", "functions",
-    "given", "inner", "items", "json_text", "left_over", "logprob", "media_of", "number", "real", "scores_of", "table",
-    "text", "texts", "whole", "yes_no",
+    "arguments_of", "asked_list", "asked_table", "asked_text", "asked_texts", "data_url", "encoded", "from_base64",
+    "functions", "given", "inner", "items", "json_text", "kind_of", "left_over", "loaded", "logprob", "media_of",
+    "merged", "named", "number", "real", "said_logprob", "scores_of", "shown", "spelled", "table", "text", "texts",
+    "whole", "yes_no",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=Media)
+LEAST = -9999.0  # a log-probability so low stands for minus infinity, which JSON cannot say
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it: short, however large or deep it is.
+
+    >>> shown([[1]]), shown("a" * 100)[-3:], shown(None)
+    ('a list', "a…'", 'null')
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:60] + "…")
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "an object" if isinstance(value, Mapping) else "null" if value is None else repr(value)[:80]
 
 
 def table(value: Any, where: str) -> Mapping[str, Any]:
@@ -30,7 +47,7 @@ def table(value: Any, where: str) -> Mapping[str, Any]:
         BadAnswer: for anything else.
     """
     if not isinstance(value, Mapping):
-        raise BadAnswer(f"{where} is no object but {str(value)[:80]!r}")
+        raise BadAnswer(f"{where} is no object but {shown(value)}")
     return value
 
 
@@ -58,17 +75,58 @@ def functions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
 
 def text(value: Any) -> str:
     """A text, or an empty one."""
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 cannot
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def number(value: Any) -> int:
     """A count, or 0."""
-    return int(value) if isinstance(value, (int, float)) and value == value else 0
+    return int(value) if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)) else 0
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that have a value."""
     return {key: value for key, value in fields.items() if value is not None and value != [] and value != ()}
+
+
+def merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects within objects, brought together; where both have a value, the second's holds.
+
+    >>> merged({"options": {"seed": 1}}, {"options": {"num_ctx": 9}})
+    {'options': {'seed': 1, 'num_ctx': 9}}
+    """
+    made = dict(body)
+    for key, value in more.items():
+        old = made.get(key)
+        made[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return made
+
+
+def named(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Messages whose tools' results know the name of the call that they answer, for an API that says its id alone."""
+    names = {p.id: p.name for m in messages for p in m.parts if isinstance(p, ToolCall)}
+
+    def fill(part: Any) -> Any:
+        return replace(part, name=names.get(part.id, "")) if isinstance(part, ToolResult) and not part.name else part
+
+    return tuple(replace(m, parts=tuple(map(fill, m.parts))) for m in messages)
+
+
+def kind_of(mime: str) -> type[Image] | type[Audio] | type[Document]:
+    """The part that holds a file of a type."""
+    return Image if mime.startswith("image/") else Audio if mime.startswith("audio/") else Document
+
+
+def loaded(media: M) -> M:
+    """A file whose bytes are in its URL, with its bytes."""
+    if not media.url.startswith("data:"):
+        return media
+    return media_of(type(media), media.url, "a file's URL", media.name)
 
 
 def encoded(media: Media) -> str:
@@ -92,20 +150,21 @@ def media_of(kind: type[M], url: str, where: str, name: str = "") -> M:
     head, comma, data = url[5:].partition(",")
     mime, _, coding = head.partition(";")
     if not comma or coding != "base64":
-        raise RequestRefused(f"{where}: a data URL must be data:TYPE;base64,DATA, not {url[:40]!r}")
+        raise RequestRefused(f"{where}: a data URL must be data:TYPE;base64,DATA, not {shown(url)}")
     return kind(from_base64(data, where), mime or kind().mime, name=name)
 
 
 def from_base64(data: str, where: str) -> bytes:
-    """Bytes that were sent as base64.
+    """Bytes that were sent as base64, in either of its alphabets.
 
     Raises:
         RequestRefused: for what is no base64.
     """
     try:
-        return base64.b64decode(data, validate=True)
+        plain = data.replace("-", "+").replace("_", "/").rstrip("=")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise RequestRefused(f"{where}: no base64: {data[:40]!r}") from None
+        raise RequestRefused(f"{where}: no base64: {shown(data)}") from None
 
 
 # -- reading what a client sent: its mistakes are refused with their place ---------------------------------------------
@@ -118,7 +177,7 @@ def asked_table(value: Any, where: str) -> Mapping[str, Any]:
         RequestRefused: for anything else.
     """
     if not isinstance(value, Mapping):
-        raise RequestRefused(f"{where} must be an object, not {str(value)[:80]!r}")
+        raise RequestRefused(f"{where} must be an object, not {shown(value)}")
     return value
 
 
@@ -131,7 +190,7 @@ def asked_list(value: Any, where: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise RequestRefused(f"{where} must be a list, not {str(value)[:80]!r}")
+        raise RequestRefused(f"{where} must be a list, not {shown(value)}")
     return value
 
 
@@ -142,8 +201,22 @@ def asked_text(value: Any, where: str) -> str:
         RequestRefused: for anything else.
     """
     if not isinstance(value, str):
-        raise RequestRefused(f"{where} must be a text, not {str(value)[:80]!r}")
+        raise RequestRefused(f"{where} must be a text, not {shown(value)}")
+    if text(value) != value:
+        raise RequestRefused(f"{where} has half a surrogate pair, which is no character")
     return value
+
+
+def asked_texts(value: Any, where: str) -> str:
+    """A JSON string, or the text of a list of blocks of text.
+
+    Raises:
+        RequestRefused: for anything else.
+    """
+    if isinstance(value, str) or value is None:
+        return asked_text(value or "", where)
+    rows = [asked_table(row, f"{where}[{i}]") for i, row in enumerate(asked_list(value, where))]
+    return "".join(asked_text(row.get("text"), f"{where}[{i}].text") for i, row in enumerate(rows))
 
 
 def whole(value: Any, where: str) -> int | None:
@@ -154,7 +227,7 @@ def whole(value: Any, where: str) -> int | None:
     """
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    raise RequestRefused(f"{where} must be a whole number, not {str(value)[:80]!r}")
+    raise RequestRefused(f"{where} must be a whole number, not {shown(value)}")
 
 
 def real(value: Any, where: str) -> float | None:
@@ -165,7 +238,7 @@ def real(value: Any, where: str) -> float | None:
     """
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e308):
         return value
-    raise RequestRefused(f"{where} must be a number, not {str(value)[:80]!r}")
+    raise RequestRefused(f"{where} must be a number, not {shown(value)}")
 
 
 def yes_no(value: Any, where: str) -> bool | None:
@@ -176,7 +249,7 @@ def yes_no(value: Any, where: str) -> bool | None:
     """
     if value is None or isinstance(value, bool):
         return value
-    raise RequestRefused(f"{where} must be true or false, not {str(value)[:80]!r}")
+    raise RequestRefused(f"{where} must be true or false, not {shown(value)}")
 
 
 def texts(value: Any, where: str) -> tuple[str, ...]:
@@ -200,16 +273,22 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def arguments_of(call: str, name: str) -> Any:
-    """A tool call's arguments as JSON, for an API that takes no text.
+def spelled(value: Any) -> str:
+    """A tool call's arguments as models write them."""
+    return json.dumps(value, ensure_ascii=False)
 
-    Raises:
-        RequestRefused: for arguments that are no JSON.
+
+def arguments_of(call: str) -> dict[str, Any]:
+    """A tool call's arguments for an API that takes an object and no text; what is none is said under `arguments`.
+
+    >>> arguments_of('{"a": 1}'), arguments_of('{"a": ')
+    ({'a': 1}, {'arguments': '{"a": '})
     """
     try:
-        return json.loads(call or "{}")
-    except ValueError:
-        raise RequestRefused(f"the arguments of the call of {name!r} are no JSON: {call[:80]!r}") from None
+        found = json.loads(call or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"arguments": call}
 
 
 def scores_of(
@@ -228,4 +307,10 @@ def scores_of(
 
 def logprob(value: Any) -> float:
     """A log-probability; minus infinity where an API has null."""
-    return float(value) if isinstance(value, (int, float)) else float("-inf")
+    known = isinstance(value, (int, float)) and value > LEAST and value < 1e300
+    return float(value) if known else float("-inf")
+
+
+def said_logprob(value: float) -> float:
+    """A log-probability as JSON has it."""
+    return max(value, LEAST)
