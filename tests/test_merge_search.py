@@ -124,7 +124,7 @@ def test_a_cocktail_weighs_models_by_their_own_losses(family: Path) -> None:
 
     found = search(moving, loss, np.ones(8), by="cocktail")
     assert found.point == pytest.approx([1 / (1 + np.exp(-5)), np.exp(-5) / (1 + np.exp(-5))], rel=1e-4)
-    assert len(found.history) == 2 and [row.name for row in found.rows] == [a, b, "recipe", "best"]
+    assert len(found.history) == 1 and [row.name for row in found.rows] == [a, b, "recipe", "best"]
     with pytest.raises(BadParameter, match="one plain weight for each model"):
         search(Coordinates.of([recipe(family, "ties")], ["weight", "density"]), loss, np.ones(8), by="cocktail")
 

@@ -135,15 +135,13 @@ def search(
         coordinates: what moves.
         loss: measures a merge in memory; the same merge gives the same numbers.
         counts: the units (tokens) of each example.
-        evaluations: points of coefficient space that are measured, besides base and parents.
+        evaluations: points that are measured, besides base and parents.
         seed: of the search; merges draw by `options.seed`.
-        options: of every merge.
-        fetch: how to find a model that is no folder.
         store: a file of measured points; a search that was interrupted goes on from it.
         mark: what the loss depends on besides the merge (the data, the engine), for that file.
         by: "cma" to search; "cocktail" to set each model's weight by its own loss and measure only that.
         temperature: of the cocktail's softmax, in nats for each unit.
-        progress: called with evaluations done, expected, and the least loss.
+        options, fetch, progress: of every merge; progress gets evaluations done, expected, and the least loss.
 
     Raises:
         BadParameter: if nothing can be measured, or a cocktail is asked of a recipe without a weight for each model.
@@ -155,22 +153,11 @@ def search(
     kept = _Store(store, hashlib.sha256(json.dumps(spec, default=str).encode()).hexdigest()[:16])
     notes: list[str] = []
     tuned, held = _halves(len(counts), notes)
-
-    def measured(recipes: Sequence[Recipe]) -> Sums:
-        merge = Merge(open_plan(recipes, chosen, fetch))
-        try:
-            found = loss(merge)
-        except NotFinite:
-            return np.full(len(counts), math.inf)
-        finally:
-            for model in merge.plan.models.values():
-                model.close()
-        return found
+    history: list[tuple[list[float], float]] = []
 
     def at(point: list[float]) -> Sums:
-        return kept.get(json.dumps(point), lambda: measured(coordinates.recipes(point)))
-
-    history: list[tuple[list[float], float]] = []
+        make = partial(_measured, coordinates.recipes(point), loss, len(counts), chosen, fetch)
+        return kept.get(json.dumps(point), make)
 
     def score(point: list[float]) -> float:
         value = float(at(point)[tuned].sum() / counts[tuned].sum())
@@ -180,18 +167,37 @@ def search(
 
     others = []
     for name, recipe in _parents(coordinates):
-        others.append((name, kept.get(f"model {name}", partial(measured, [recipe]))))
+        make = partial(_measured, [recipe], loss, len(counts), chosen, fetch)
+        others.append((name, kept.get(f"model {name}", make)))
     if by == "cocktail":
-        losses = {name: float(sums[tuned].sum() / counts[tuned].sum()) for name, sums in others}
-        best = cocktail(coordinates, losses, temperature)
-        for point in (coordinates.start, best):
-            score(point)
+        best = cocktail(coordinates, {n: sums[tuned].sum() / counts[tuned].sum() for n, sums in others}, temperature)
+        score(best)
     else:
         best = _minimise(coordinates, score, evaluations, seed, history)
-    rows, reference = _account([*others, ("recipe", at(coordinates.start)), ("best", at(best))], counts, held)
+    return _found(coordinates, best, [*others, ("recipe", at(coordinates.start)), ("best", at(best))], counts, held,
+                  history, notes)  # fmt: skip
+
+
+def _found(
+    coordinates: Coordinates, best: list[float], measured: Sequence[tuple[str, Sums]], counts: Sums, held: Any,
+    history: list[tuple[list[float], float]], notes: list[str],
+) -> Found:  # fmt: skip
+    rows, reference = _account(measured, counts, held)
     if rows[-1].change > 0:
         notes.append(f"{reference} is better than any merge that was found: a merge does not help here")
     return Found(best, coordinates.recipes(best), rows, history, reference, notes)
+
+
+def _measured(recipes: Sequence[Recipe], loss: Loss, count: int, options: Options, fetch: Fetch) -> Sums:
+    """The loss of a merge that is not written; infinite where it holds NaN or infinity."""
+    merge = Merge(open_plan(recipes, options, fetch))
+    try:
+        return loss(merge)
+    except NotFinite:
+        return np.full(count, math.inf)
+    finally:
+        for model in merge.plan.models.values():
+            model.close()
 
 
 def cocktail(coordinates: Coordinates, losses: Mapping[str, float], temperature: float) -> list[float]:
