@@ -115,20 +115,17 @@ class _Store:
 
 
 def search(
-    coordinates: Coordinates,
-    loss: Loss,
-    counts: Sums,
-    *,
+    coordinates: Coordinates, loss: Loss, counts: Sums, *,
     evaluations: int = 40,
     seed: int = 0,
-    options: Options | None = None,
+    options: Options = Options(),
     fetch: Fetch = local,
     store: Path | None = None,
     mark: str = "",
     by: By = "cma",
     temperature: float = 0.2,
     progress: Progress = lambda done, of, best: None,
-) -> Found:
+) -> Found:  # fmt: skip
     """Look for the coefficients with the least loss.
 
     Args:
@@ -148,15 +145,14 @@ def search(
     """
     if evaluations < 1 or len(counts) < 2:
         raise BadParameter(f"a search needs an evaluation and two examples, not {evaluations} and {len(counts)}")
-    chosen = options or Options()
-    spec = [coordinates.documents, [row.path for row in coordinates.rows], mark, chosen.seed, chosen.compute]
+    spec = [coordinates.documents, [row.path for row in coordinates.rows], mark, options.seed, options.compute]
     kept = _Store(store, hashlib.sha256(json.dumps(spec, default=str).encode()).hexdigest()[:16])
     notes: list[str] = []
     tuned, held = _halves(len(counts), notes)
     history: list[tuple[list[float], float]] = []
 
     def at(point: list[float]) -> Sums:
-        make = partial(_measured, coordinates.recipes(point), loss, len(counts), chosen, fetch)
+        make = partial(_measured, coordinates.recipes(point), loss, len(counts), options, fetch)
         return kept.get(json.dumps(point), make)
 
     def score(point: list[float]) -> float:
@@ -167,7 +163,7 @@ def search(
 
     others = []
     for name, recipe in _parents(coordinates):
-        make = partial(_measured, [recipe], loss, len(counts), chosen, fetch)
+        make = partial(_measured, [recipe], loss, len(counts), options, fetch)
         others.append((name, kept.get(f"model {name}", make)))
     if by == "cocktail":
         best = cocktail(coordinates, {n: sums[tuned].sum() / counts[tuned].sum() for n, sums in others}, temperature)
