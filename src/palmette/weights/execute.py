@@ -32,9 +32,14 @@ def best_kernels(elements: int, speed: str = "auto") -> Kernels:
         return NumpyKernels()
     try:
         from palmette.weights.fast.kernels import FastKernels
-    except ImportError:
+
+        made = FastKernels()
+        made.decode(np.zeros(1, np.uint16), "BF16", "F32")  # compiles a loop, if none is kept from before
+    except Exception:  # no numba, or one that cannot compile here: slower, the same bytes
+        if speed == "numba":
+            raise
         return NumpyKernels()
-    return FastKernels()
+    return made
 
 
 def keep_pages() -> None:

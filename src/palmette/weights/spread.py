@@ -23,11 +23,6 @@ from palmette.weights.recipe.schema import Recipe
 from palmette.weights.stage import plan_stages
 from palmette.weights.write import Spot
 
-try:
-    import ray
-except ImportError as error:
-    raise MissingExtra("merging on a Ray cluster", "ray") from error
-
 __all__ = ["spread_tasks"]
 
 PARTS = 4  # for each core of the cluster: the last ones are short
@@ -60,8 +55,9 @@ def spread_tasks(
         PalmetteError: as without a cluster.
         OutputError: if the cluster cannot be reached, or a worker dies.
     """
+    ray = _ray()
     by_name = {task.name: task for task in tasks}
-    with _connected(address):
+    with _connected(ray, address):
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         work = ray.remote(num_cpus=1, max_retries=2)(_part)
         where = {name: (str(folder.resolve() / spots[name].file), spots[name].start) for name in by_name}
@@ -79,8 +75,16 @@ def spread_tasks(
             raise OutputError(f"a worker of the Ray cluster was lost: {error}") from error
 
 
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra("merging on a Ray cluster", "ray") from error
+    return ray
+
+
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(ray: Any, address: str) -> Iterator[None]:
     """Inside, Ray is there; what was started for it is stopped."""
     own = not ray.is_initialized()
     if own:

@@ -8,7 +8,7 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import counting
-from palmette.models.hub import snapshot
+from palmette.cli.merge.fetch import fetch
 from palmette.weights.create.extract import extract
 
 __all__ = ["command"]
@@ -37,7 +37,7 @@ def command(
     """
     with counting("extracting", quiet) as progress:
         made = extract(base, tuned, out, rank=rank, include=include, exclude=exclude, embeddings=embeddings,
-                       dtype=dtype, fetch=snapshot, progress=progress)  # fmt: skip
+                       dtype=dtype, fetch=fetch, progress=progress)  # fmt: skip
     worst = min(made.kept, key=lambda name: made.kept[name])
     middle = statistics.median(made.kept.values())
     click.echo(

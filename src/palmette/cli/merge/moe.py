@@ -6,9 +6,9 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
+from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import size_in_bytes, text_of
 from palmette.core.errors import RecipeError
-from palmette.models.hub import snapshot
 from palmette.models.moe import states_of
 from palmette.weights.create.moe import build, read_mixture
 from palmette.weights.inputs.open import open_model
@@ -41,9 +41,9 @@ def command(recipe: str, out: str, seed: int, out_shard_size: str, threads: int 
     if len(found) != 1:
         raise RecipeError("", f"{len(found)} documents where one recipe is expected")
     mixture = read_mixture(found[0], text)
-    base = open_model(mixture.base, snapshot)
+    base = open_model(mixture.base, fetch)
     with moving("writing", 0, quiet) as progress:
-        made = build(mixture, out, states=states_of(base.folder), seed=seed, fetch=snapshot, threads=threads,
+        made = build(mixture, out, states=states_of(base.folder), seed=seed, fetch=fetch, threads=threads,
                      shard_size=size_in_bytes(out_shard_size), progress=progress)  # fmt: skip
     click.echo(f"{made}: {len(mixture.experts)} experts, {mixture.per_token} for each token", err=True)
     return 0

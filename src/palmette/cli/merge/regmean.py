@@ -10,9 +10,9 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import counting, moving
+from palmette.cli.merge.fetch import fetch
 from palmette.core.checkpoint import read_config
 from palmette.core.errors import UsageError
-from palmette.models.hub import snapshot
 from palmette.models.measure import Measure, read_examples
 from palmette.weights.create.regmean import regmean
 
@@ -50,7 +50,7 @@ def command(
     if len(models) < 2 or len(data) not in (1, len(models)):
         raise UsageError(f"give two models or more, and --data once or for each; not {len(models)} and {len(data)}")
     here = [Path(name).expanduser() for name in models]
-    folders = [path if path.is_dir() else snapshot(name) for path, name in zip(here, models, strict=True)]
+    folders = [path if path.is_dir() else fetch(name) for path, name in zip(here, models, strict=True)]
     texts = [read_examples(path, most=most) for path in data] * (len(models) if len(data) == 1 else 1)
     turned = read_config(folders[0]).get("model_type") == "gpt2"
     with tempfile.TemporaryDirectory(prefix="palmette-grams-") as scratch:
@@ -62,7 +62,7 @@ def command(
                 into.mkdir()
                 grams.append(measure_grams(folder, rows, into))
         mark = json.dumps([Measure(rows).mark for rows in texts])
-        made = regmean(models, grams, mark, alpha=alpha, turned=turned, fetch=snapshot)
+        made = regmean(models, grams, mark, alpha=alpha, turned=turned, fetch=fetch)
         with moving("merging", made.plan.size, quiet) as progress:
             made.save(out, threads=threads, progress=progress)
     solved = sum(task.method == "passthrough" for task in made.plan.tasks)

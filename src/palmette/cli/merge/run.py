@@ -11,8 +11,8 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
-from palmette.core.errors import UsageError
-from palmette.models.hub import snapshot
+from palmette.cli.merge.fetch import fetch
+from palmette.core.errors import UsageError, near_miss
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import Merge, open_plan
 from palmette.weights.plan import Missing, Options, Plan
@@ -97,7 +97,7 @@ def command(
         missing,
     )
     recipes = read(rest[0])
-    plan = open_plan(recipes, options, snapshot)
+    plan = open_plan(recipes, options, fetch)
     if planning:
         _show(plan, with_report, as_json)
         return 0
@@ -105,7 +105,7 @@ def command(
         click.echo(f"palmette: {warning}", err=True)
     keep_pages()
     with moving("merging", plan.size, quiet) as progress:
-        made = Merge(plan, tuple(recipes), snapshot).save(
+        made = Merge(plan, tuple(recipes), fetch).save(
             rest[1],
             threads=threads,
             shard_size=size_in_bytes(out_shard_size),
@@ -125,7 +125,9 @@ def text_of(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
+        hint = near_miss(name, ("plan", "search", "regmean", "extract", "moe", "stack"))
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the recipe {name!r} cannot be read: {reason}.{hint}") from error
 
 
 def read(name: str) -> list[Recipe]:

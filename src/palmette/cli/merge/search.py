@@ -12,9 +12,9 @@ from typing import Literal
 import click
 
 from palmette.cli.debug import debug_option
+from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import read_documents
 from palmette.core.errors import UsageError
-from palmette.models.hub import snapshot
 from palmette.models.search import search_merge
 
 __all__ = ["command"]
@@ -70,7 +70,7 @@ def command(
     with _bar(quiet) as progress:
         found = search_merge(
             read_documents(recipe), examples, over=over, groups=groups, evaluations=evaluations, most=most, seed=seed,
-            engine=engine, store=None if out is None else out.with_name(out.name + ".points"), fetch=snapshot, by=by,
+            engine=engine, store=None if out is None else out.with_name(out.name + ".points"), fetch=fetch, by=by,
             progress=progress,
         )  # fmt: skip
     if out is not None:

@@ -7,9 +7,9 @@ import yaml
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
+from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import size_in_bytes
 from palmette.core.errors import UsageError
-from palmette.models.hub import snapshot
 from palmette.weights.create.stack import shuffled, stacked
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import merge
@@ -42,12 +42,12 @@ def command(
     """
     if anywhere and not shuffle:
         raise UsageError("--anywhere belongs to --shuffle")
-    recipe = shuffled(pieces, seed, anywhere, snapshot) if shuffle else stacked(pieces, snapshot)
+    recipe = shuffled(pieces, seed, anywhere, fetch) if shuffle else stacked(pieces, fetch)
     if dry_run:
         click.echo(yaml.safe_dump(recipe, sort_keys=False), nl=False)
         return 0
     keep_pages()
-    made = merge(recipe, fetch=snapshot, seed=seed)
+    made = merge(recipe, fetch=fetch, seed=seed)
     with moving("stacking", made.plan.size, quiet) as progress:
         made.save(out, threads=threads, shard_size=size_in_bytes(out_shard_size), progress=progress)
     click.echo(f"{out}: {len(made.plan.layers or [])} layers", err=True)

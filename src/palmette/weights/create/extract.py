@@ -24,7 +24,7 @@ from palmette.core.rng import Rng
 from palmette.weights.dtypes import FLOATS, decode
 from palmette.weights.folder import EMBEDDING, HEAD, Fetch, Model, local, natural
 from palmette.weights.inputs.open import open_model
-from palmette.weights.recipe.schema import Reference
+from palmette.weights.recipe.schema import reference_of
 
 __all__ = ["Extracted", "extract"]
 
@@ -83,7 +83,7 @@ def extract(
     path = Path(target).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists already; name another folder, or remove it")
-    one, other = (open_model(Reference(name), fetch) for name in (base, tuned))
+    one, other = (open_model(reference_of(name, "model"), fetch) for name in (base, tuned))
     matrices, rest = _chosen(one, other, include, exclude, embeddings)
     work = path.parent / f".{path.name}.parts-{_mark(one, other, rank)}"
     try:

@@ -11,7 +11,7 @@ from palmette.core.rng import Rng
 from palmette.weights.folder import Fetch, local
 from palmette.weights.inputs.open import open_model
 from palmette.weights.layers import layout_of, main_of
-from palmette.weights.recipe.schema import Reference
+from palmette.weights.recipe.schema import reference_of
 
 __all__ = ["shuffled", "stacked"]
 
@@ -63,7 +63,7 @@ def shuffled(models: Sequence[str], seed: int, anywhere: bool = False, fetch: Fe
 
 
 def _layers(name: str, fetch: Fetch) -> int:
-    model = open_model(Reference(name), fetch)
+    model = open_model(reference_of(name, "model"), fetch)
     count = main_of(layout_of(model.tensors, model.text), model)[1]
     model.close()
     return count

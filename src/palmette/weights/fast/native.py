@@ -136,7 +136,8 @@ def _place(name: str) -> Path:
 def _read(path: Path) -> tuple[str, bytes] | None:
     """A checksum, the symbol, and the object file, if they are whole and nobody else could have written them."""
     try:
-        if path.stat().st_uid != os.getuid():
+        about = path.stat()
+        if about.st_uid != os.getuid() or about.st_mode & 0o022:
             return None
         check, rest = path.read_bytes().split(b"\n", 1)
         symbol, code = rest.split(b"\n", 1)
