@@ -129,6 +129,17 @@ def test_a_cocktail_weighs_models_by_their_own_losses(family: Path) -> None:
         search(Coordinates.of([recipe(family, "ties")], ["weight", "density"]), loss, np.ones(8), by="cocktail")
 
 
+def test_a_surrogate_takes_the_bottom_of_the_surface_it_has_fitted(family: Path) -> None:
+    pytest.importorskip("scipy")
+    found = search(Coordinates.of([recipe(family)]), distance([0.8, 0.1]), np.ones(8), evaluations=30, by="surrogate")
+    np.testing.assert_allclose(found.point, [0.8, 0.1], atol=1e-4)  # the loss is a polynomial
+    assert len(found.history) == 26
+    with pytest.raises(BadParameter, match="needs 10 evaluations, not 5"):
+        search(Coordinates.of([recipe(family)]), distance([0.8, 0.1]), np.ones(8), evaluations=5, by="surrogate")
+    with pytest.raises(BadParameter, match="one or two coordinates, not 4"):
+        search(Coordinates.of([recipe(family)], groups=2), distance([0.8, 0.1]), np.ones(8), by="surrogate")
+
+
 def test_the_command_measures_parents_and_candidates_and_writes_the_best(
     family: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

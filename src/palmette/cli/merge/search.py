@@ -31,10 +31,10 @@ __all__ = ["command"]
 @click.option("--evaluations", type=click.IntRange(1), default=40, show_default=True, help="Points that are measured.")
 @click.option(
     "--by",
-    type=click.Choice(["cma", "cocktail"]),
+    type=click.Choice(["cma", "surrogate", "cocktail"]),
     default="cma",
     show_default=True,
-    help="Search (CMA-ES), or only set each model's weight by its own loss (LM-Cocktail).",
+    help="CMA-ES; the bottom of a fitted surface; or weights from the models' own losses (LM-Cocktail).",
 )
 @click.option("--examples", "most", type=click.IntRange(2), help="Use only the first so many examples.")
 @click.option("--seed", default=0, show_default=True, help="Of the search and of the merges.")
@@ -49,7 +49,7 @@ def command(
     over: tuple[str, ...],
     groups: int,
     evaluations: int,
-    by: Literal["cma", "cocktail"],
+    by: Literal["cma", "surrogate", "cocktail"],
     most: int | None,
     seed: int,
     engine: Literal["auto", "numpy", "torch"],

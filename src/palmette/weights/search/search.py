@@ -30,7 +30,7 @@ __all__ = ["By", "Found", "Loss", "Row", "search"]
 
 Sums = NDArray[np.float64]
 Loss = Callable[[Merge], Sums]  # the loss of each example, summed over its tokens
-By = Literal["cma", "cocktail"]
+By = Literal["cma", "cocktail", "surrogate"]
 Progress = Callable[[int, int, float], None]  # evaluations done, expected, best so far
 CHEAP = 1.96  # standard errors of a 95 % interval
 
@@ -136,12 +136,13 @@ def search(
         seed: of the search; merges draw by `options.seed`.
         store: a file of measured points; a search that was interrupted goes on from it.
         mark: what the loss depends on besides the merge (the data, the engine), for that file.
-        by: "cma" to search; "cocktail" to set each model's weight by its own loss and measure only that.
+        by: "cma" to search; "surrogate" to fit a surface of one or two coordinates and take its bottom; "cocktail" to
+            set each model's weight by its own loss and measure only that.
         temperature: of the cocktail's softmax, in nats for each unit.
         options, fetch, progress: of every merge; progress gets evaluations done, expected, and the least loss.
 
     Raises:
-        BadParameter: if nothing can be measured, or a cocktail is asked of a recipe without a weight for each model.
+        BadParameter: if nothing can be measured, or the recipe does not suit `by`.
     """
     if evaluations < 1 or len(counts) < 2:
         raise BadParameter(f"a search needs an evaluation and two examples, not {evaluations} and {len(counts)}")
@@ -169,7 +170,8 @@ def search(
         best = cocktail(coordinates, {n: sums[tuned].sum() / counts[tuned].sum() for n, sums in others}, temperature)
         score(best)
     else:
-        best = _minimise(coordinates, score, evaluations, seed, history)
+        minimise = _minimise if by == "cma" else _surrogate
+        best = minimise(coordinates, score, evaluations, seed, history)
     return _found(coordinates, best, [*others, ("recipe", at(coordinates.start)), ("best", at(best))], counts, held,
                   history, notes)  # fmt: skip
 
@@ -238,6 +240,30 @@ def _minimise(
         losses = [score(coordinates.point(unit)) for unit in candidates]
         if len(candidates) == engine.size:
             engine.tell(candidates, losses)
+    return min(history, key=lambda row: row[1])[0]
+
+
+def _surrogate(
+    coordinates: Coordinates,
+    score: Callable[[list[float]], float],
+    evaluations: int,
+    seed: int,
+    history: list[tuple[list[float], float]],
+) -> list[float]:
+    """The bottom of the polynomial through the loss at Chebyshev points of the box, if it is as low as it promises."""
+    from palmette.weights.landscape.surrogate import Surrogate, lobatto
+
+    axes = len(coordinates.rows)
+    if axes > 2:
+        raise BadParameter(f"a surrogate has one or two coordinates, not {axes}; narrow --over, or search by cma")
+    fitting = [n for n in (3, 5, 9, 17, 33) if n**axes < evaluations]
+    if not fitting:
+        raise BadParameter(f"a surrogate of {axes} coordinates needs {3**axes + 1} evaluations, not {evaluations}")
+    nodes = (lobatto(fitting[-1]) + 1) / 2
+    grid = np.stack(np.meshgrid(*[nodes] * axes, indexing="ij"), axis=-1)
+    values = [score(coordinates.point(unit)) for unit in grid.reshape(-1, axes)]
+    made = Surrogate((0.0,) * axes, (1.0,) * axes, np.array(values).reshape(grid.shape[:-1]))
+    score(coordinates.point(list(made.argmin()[0])))
     return min(history, key=lambda row: row[1])[0]
 
 
