@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.errors import BadParameter, NotFinite
+from palmette.core.errors import BadParameter, MissingExtra, NotFinite
 from palmette.weights.folder import Fetch, local
 from palmette.weights.merge import Merge, open_plan
 from palmette.weights.plan import Options
@@ -251,8 +251,10 @@ def _surrogate(
     history: list[tuple[list[float], float]],
 ) -> list[float]:
     """The bottom of the polynomial through the loss at Chebyshev points of the box, if it is as low as it promises."""
-    from palmette.weights.landscape.surrogate import Surrogate, lobatto
-
+    try:
+        from palmette.weights.landscape.surrogate import Surrogate, lobatto
+    except ImportError as error:
+        raise MissingExtra("a search by surrogate", "landscape") from error
     axes = len(coordinates.rows)
     if axes > 2:
         raise BadParameter(f"a surrogate has one or two coordinates, not {axes}; narrow --over, or search by cma")
