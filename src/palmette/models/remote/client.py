@@ -64,6 +64,11 @@ class Secret:
     def __reduce__(self) -> Any:
         raise TypeError("a key is not to be copied or stored")
 
+    @property
+    def mark(self) -> str:
+        """What tells one key from another within this process."""
+        return self._value or type(self).__name__
+
     def reveal(self) -> str:
         """The key itself."""
         return self._value
@@ -342,14 +347,14 @@ def told(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def client_of(
-    base: str, headers: Mapping[str, str], key: tuple[str, str] | None, limits: Limits | None, **settings: Any
+    base: str, headers: Mapping[str, str], key: tuple[str, Secret] | None, limits: Limits | None, **settings: Any
 ) -> Client:
     """One client for each address, key and setting: making one takes far longer than a call."""
     limits = limits or Limits()
-    mark = (base, tuple(sorted(headers.items())), key, limits, tuple(sorted(settings.items())))
+    name = None if key is None else (key[0], key[1].mark)
+    mark = (base, tuple(sorted(headers.items())), name, limits, tuple(sorted(settings.items())))
     if mark not in _clients:
-        secret = None if key is None else (key[0], Secret(key[1]))
-        _clients[mark] = Client(base, headers, secret, limits, **settings)
+        _clients[mark] = Client(base, headers, key, limits, **settings)
     return _clients[mark]
 
 
