@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from palmette.core.errors import MismatchedModels, NotFinite
+from palmette.core.errors import MismatchedModels, MissingExtra, NotFinite
 from palmette.core.rng import Rng
 from palmette.weights.blocks import BLOCK, Inputs, Mix
 from palmette.weights.dtypes import FLOATS, SIZES, Array, Raw
@@ -35,9 +35,9 @@ def best_kernels(elements: int, speed: str = "auto") -> Kernels:
 
         made = FastKernels()
         made.decode(np.zeros(1, np.uint16), "BF16", "F32")  # compiles a loop, if none is kept from before
-    except Exception:  # no numba, or one that cannot compile here: slower, the same bytes
+    except Exception as error:  # no numba, or one that cannot compile here: slower, the same bytes
         if speed == "numba":
-            raise
+            raise MissingExtra("speed='numba'", "merge") from error
         return NumpyKernels()
     return made
 
