@@ -16,7 +16,7 @@ from palmette.core.checkpoint import TensorInfo
 from palmette.core.errors import BadParameter, RecipeError, near_miss
 from palmette.weights.card import digest, fingerprints, write_card
 from palmette.weights.dtypes import decode
-from palmette.weights.execute import merged
+from palmette.weights.execute import best_kernels, merged
 from palmette.weights.folder import Fetch, local
 from palmette.weights.parameters import described
 from palmette.weights.plan import Options, Plan
@@ -76,7 +76,8 @@ class Merge:
         task = next((task for task in self.plan.tasks if task.name == name), None)
         if task is None:
             raise BadParameter(f"the merge has no tensor {name!r}.{near_miss(name, self.tensors)}")
-        raw = merged(task, self.plan.options.seed, finite=not self.plan.options.allow_nonfinite)
+        kernels = best_kernels(self.plan.size // 2)
+        raw = merged(task, self.plan.options.seed, kernels=kernels, finite=not self.plan.options.allow_nonfinite)
         array = decode(raw, task.dtype) if task.dtype in ("F16", "BF16") else raw
         return array.reshape(task.shape)
 
