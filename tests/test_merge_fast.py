@@ -73,6 +73,23 @@ def test_a_mixture_in_one_go_is_the_mixture_in_steps(data: st.DataObject) -> Non
     assert fast.mix(raws, base, mixture)[1] is False  # type: ignore[index]
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_products_in_one_go_are_the_products_in_steps(data: st.DataObject) -> None:
+    from palmette.weights.fast.kernels import FastKernels
+
+    count, size = data.draw(st.integers(1, 4)), data.draw(st.sampled_from([1, 255, 257, 16384, 40000]))
+    leaf, differences = data.draw(st.sampled_from([16384, 300, 7])), data.draw(st.booleans())
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    rows = encode(rng.standard_normal((count + 1) * size).astype(np.float32), "BF16").reshape(count + 1, size)
+    slow = NumpyKernels()
+    base, *models = [slow.decode(row, "BF16", "F32") for row in rows]
+    arrays = [model - base for model in models] if differences else models
+    wanted = [slow.dots(arrays[i], arrays[j], leaf) for i in range(count) for j in range(i, count)]
+    found = FastKernels().products(np.ascontiguousarray(rows[1:]), rows[0], leaf, differences)
+    np.testing.assert_array_equal(found, np.array(wanted))
+
+
 def test_a_nan_in_bfloat16_is_named(tmp_path: Path) -> None:
     made = usual("linear", tmp_path)
     broken = np.ones(SHAPES["model.norm.weight"], np.float32)

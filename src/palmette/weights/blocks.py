@@ -149,6 +149,11 @@ class Inputs:
         base = None if self.base is None else self._read(self.base, start, stop)
         return Block(start, base, [self._read(source, start, stop) for source in self.models])
 
+    def stored(self, dtype: str) -> bool:
+        """True if all is stored in this type and the arithmetic is float32."""
+        sources = [*self.models, *([] if self.base is None else [self.base])]
+        return self.arithmetic == "F32" and all(source.dtype == dtype for source in sources)
+
     def packed(self, span: tuple[int, int]) -> tuple[NDArray[np.uint16], Raw | None]:
         """One block of bfloat16 as it is stored: uint16[models, n], and the base."""
         start, stop = span

@@ -93,7 +93,7 @@ def blocks_of(task: Task, seed: int, kernels: Kernels, write: Write, block: int 
     else:
         parameters = dict(task.parameters)
     combine = method.function(inputs, **parameters)
-    plain = isinstance(combine, Mix) and _all_bfloat16(task, inputs)
+    plain = isinstance(combine, Mix) and task.dtype == "BF16" and inputs.stored("BF16")
     for span in inputs.spans():
         if plain and (made := _mixed(task, inputs, combine, span, finite)) is not None:
             write(task, span[0], made)
@@ -102,11 +102,6 @@ def blocks_of(task: Task, seed: int, kernels: Kernels, write: Write, block: int 
         if finite:
             _refuse_nonfinite(task, [*([found.base] if found.base is not None else []), *found.models], kernels)
         write(task, span[0], kernels.encode(combine(found), task.dtype))
-
-
-def _all_bfloat16(task: Task, inputs: Inputs) -> bool:
-    sources = [*inputs.models, *([inputs.base] if inputs.base else [])]
-    return task.dtype == "BF16" and inputs.arithmetic == "F32" and all(source.dtype == "BF16" for source in sources)
 
 
 def _mixed(task: Task, inputs: Inputs, combine: Any, span: tuple[int, int], finite: bool) -> Raw | None:

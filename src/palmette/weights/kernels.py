@@ -79,6 +79,13 @@ class Kernels(Protocol):
     def mix(self, raws: NDArray[np.uint16], base: Raw | None, mixture: Mixture) -> tuple[Raw, bool] | None:
         """The same from bfloat16[models, n] to bfloat16, and whether all inputs are finite; None if not in one go."""
 
+    def products(
+        self, raws: NDArray[np.uint16], base: Raw | None, leaf: int, differences: bool
+    ) -> NDArray[np.float64] | None:
+        """`dots` of all pairs i ≤ j of bfloat16[models, n], or of their differences from the base, in one go;
+        float64[pairs, leaves], or None.
+        """
+
     def dots(self, left: Array, right: Array, leaf: int) -> NDArray[np.float64]:
         """Partial dot products, one for each leaf of `leaf` elements."""
 
@@ -187,6 +194,12 @@ class NumpyKernels:
         return made
 
     def mix(self, raws: NDArray[np.uint16], base: Raw | None, mixture: Mixture) -> tuple[Raw, bool] | None:
+        """See Kernels."""
+        return None
+
+    def products(
+        self, raws: NDArray[np.uint16], base: Raw | None, leaf: int, differences: bool
+    ) -> NDArray[np.float64] | None:
         """See Kernels."""
         return None
 

@@ -78,6 +78,17 @@ class FastKernels(NumpyKernels):
                     mixture.anchor, made, *scratch, worst)  # fmt: skip
         return made, int(worst[0]) < 0x7F80
 
+    def products(
+        self, raws: NDArray[np.uint16], base: Raw | None, leaf: int, differences: bool
+    ) -> NDArray[np.float64] | None:
+        """See Kernels."""
+        count, size = raws.shape
+        pairs = count * (count + 1) // 2
+        made = np.empty((pairs, -(-size // leaf)))
+        below = np.empty(0, np.uint16) if base is None else base
+        loop("products")(raws, below, differences, leaf, made, np.empty((count, LANES)), np.empty((pairs, LANES)))
+        return made
+
     def dots(self, left: Array, right: Array, leaf: int) -> NDArray[np.float64]:
         """See Kernels."""
         if left.dtype != np.float32:

@@ -166,6 +166,39 @@ def dots(left: Any, right: Any, leaf: int, made: Any, lanes: Any) -> None:
 
 
 @_compile
+def products(raws: Any, base: Any, differences: Any, leaf: int, made: Any, rows: Any, lanes: Any) -> None:
+    """Partial dot products of all pairs of bfloat16 arrays, or of their differences from a base; as `dots`."""
+    models, n = raws.shape
+    width = rows.shape[1]
+    for part in range(made.shape[1]):
+        end = min(n, (part + 1) * leaf)
+        lanes[:] = 0.0
+        for at in range(part * leaf, end, width):
+            size = min(width, end - at)
+            for m in range(models):
+                raw, row = raws[m, at : at + size], rows[m]
+                if differences:
+                    below = base[at : at + size]
+                    for k in range(size):
+                        row[k] = np.float64(np.float32(_float(raw[k]) - _float(below[k])))
+                else:
+                    for k in range(size):
+                        row[k] = np.float64(_float(raw[k]))
+            pair = 0
+            for i in range(models):
+                for j in range(i, models):
+                    one, other, total = rows[i], rows[j], lanes[pair]
+                    for k in range(size):
+                        total[k] += one[k] * other[k]
+                    pair += 1
+        for pair in range(len(made)):
+            found = 0.0
+            for k in range(width):
+                found += lanes[pair, k]
+            made[pair, part] = found
+
+
+@_compile
 def sizes(values: Any, leaf: int, made: Any, lanes: Any) -> None:
     """Partial sums of absolute values."""
     width = len(lanes)
@@ -349,7 +382,7 @@ def elect(deltas: Any, weights: Any, normalize: Any, made: Any, elected: Any, sh
 
 LOOPS = {
     "widen": widen, "narrow": narrow, "largest16": largest16, "largest32": largest32, "scale": scale, "add": add,
-    "blend": blend, "mix": mix, "dots": dots, "sizes": sizes, "count": count, "count_under": count_under, "keep": keep,
-    "drop": drop, "pack": pack, "drop_ranked": drop_ranked, "variance": variance, "erase": erase, "fuse": fuse,
+    "blend": blend, "mix": mix, "products": products, "dots": dots, "sizes": sizes,
+    "count": count, "count_under": count_under, "keep": keep, "drop": drop, "pack": pack, "drop_ranked": drop_ranked, "variance": variance, "erase": erase, "fuse": fuse,
     "elect": elect,
 }  # fmt: skip
