@@ -382,7 +382,7 @@ def elect(deltas: Any, weights: Any, normalize: Any, made: Any, elected: Any, sh
 
 LOOPS = {
     "widen": widen, "narrow": narrow, "largest16": largest16, "largest32": largest32, "scale": scale, "add": add,
-    "blend": blend, "mix": mix, "products": products, "dots": dots, "sizes": sizes,
-    "count": count, "count_under": count_under, "keep": keep, "drop": drop, "pack": pack, "drop_ranked": drop_ranked, "variance": variance, "erase": erase, "fuse": fuse,
-    "elect": elect,
+    "blend": blend, "mix": mix, "products": products, "dots": dots, "sizes": sizes, "count": count,
+    "count_under": count_under, "keep": keep, "drop": drop, "pack": pack, "drop_ranked": drop_ranked,
+    "variance": variance, "erase": erase, "fuse": fuse, "elect": elect,
 }  # fmt: skip
