@@ -215,7 +215,8 @@ def report(ways: dict[str, tuple[int, str, str, int]], memory: dict[str, float],
             ours, theirs, base = found["palmette"], found["litellm"], found["straight"]
             print(
                 f"palmette / litellm: requests {ours[0] / theirs[0]:.1f} x, added p50 "
-                f"{(ours[1] - base[1]) / (theirs[1] - base[1]):.3f}, memory {memory['palmette'] / memory['litellm']:.2f}"
+                f"{(ours[1] - base[1]) / (theirs[1] - base[1]):.3f}, memory "
+                f"{memory['palmette'] / memory['litellm']:.2f}"
             )
 
 

@@ -230,8 +230,9 @@ def _anthropic_tools(client: Any) -> tuple[str, Any, str]:
     tools = [{"name": "look", "description": "Looks.", "input_schema": SCHEMA}]
     first = _messages(client, tools=tools)
     call = next(block for block in first.content if block.type == "tool_use")
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": first.content},
-             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "a cat"}]}]  # fmt: skip
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "a cat"}
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": first.content}]
+    turns.append({"role": "user", "content": [result]})
     return call.name, call.input, _messages(client, turns, tools=tools).content[0].text
 
 
@@ -404,7 +405,7 @@ SDKS: dict[str, Sdk] = {
     "openai responses": Sdk(
         "openai", "openai", _openai, lambda c, m: _responses(c, model=m).output_text, _responses_stream, _status,
         _responses_tools, _responses_shape, _responses_see, scores=_responses_scores,
-        count=lambda c: c.responses.input_tokens.count(model="m-1", instructions="Be brief.", input="Hello").input_tokens,
+        count=lambda c: c.responses.input_tokens.count(model="m-1", input="Hello").input_tokens,
         stream_tools=_responses_stream_tools, thinks=_responses_thinks,
     ),
     "openai completions": Sdk(
@@ -421,7 +422,8 @@ SDKS: dict[str, Sdk] = {
         lambda error: getattr(error, "code", None), _gemini_tools,
         lambda c: _gemini_ask(c, response_mime_type="application/json", response_json_schema=SCHEMA).text,
         _gemini_see, _gemini_vectors, lambda c: [model.name.removeprefix("models/") for model in c.models.list()],
-        _gemini_scores, lambda c: c.models.count_tokens(model="m-1", contents="Hello").total_tokens, thinks=_gemini_thinks,
+        _gemini_scores, lambda c: c.models.count_tokens(model="m-1", contents="Hello").total_tokens,
+        thinks=_gemini_thinks,
     ),
     "cohere": Sdk(
         "cohere", "cohere", _cohere, lambda c, m: _cohere_ask(c, model=m).message.content[0].text, _cohere_stream,
@@ -453,6 +455,7 @@ SDKS: dict[str, Sdk] = {
     "huggingface_hub": Sdk(
         "huggingface_hub", "hf", _hub, lambda c, m: _chat(c, model=m).content, _chat_stream, _status, _chat_tools,
         lambda c: _chat(c, response_format=FORM).content,
-        lambda c: _chat(c, [{"role": "user", "content": SEEN}]).content, scores=_chat_scores, stream_tools=_chat_stream_tools,
+        lambda c: _chat(c, [{"role": "user", "content": SEEN}]).content, scores=_chat_scores,
+        stream_tools=_chat_stream_tools,
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from palmette.core.errors import (
     UnsupportedArchitecture,
     UsageError,
 )
-from palmette.models.engines import numpy_engine, tree
+from palmette.models.engines import gguf_engine, numpy_engine, tree
 from palmette.models.engines.batch import Batch, Output
 from palmette.models.engines.pool import SlotPool
 from palmette.models.engines.tree import TreeEngine
@@ -54,8 +54,10 @@ def plain(name: str, tokens: list[int]) -> np.ndarray:
 
 
 @functools.cache
-def engine(kind: str, name: str) -> TreeEngine:
+def engine(kind: str, name: str) -> Any:
     """A loaded engine, one for the session: so every test also runs on a pool that was used before."""
+    if kind == "gguf":
+        return gguf_engine.load(tiny.gguf_file(name))
     return torch_engine.load(tiny.folder(name)) if kind == "torch" else numpy_engine.load(tiny.folder(name))
 
 
@@ -65,11 +67,21 @@ def same(node: Node, name: str, tokens: list[int]) -> None:
     assert node.depth == len(tokens)
 
 
+GGUF = [n for n in tiny.ARCHITECTURES if n.startswith("llama")] + ["qwen3 without biases"]
 ALL = [("torch", name) for name in tiny.ARCHITECTURES] + [("numpy", name) for name in tiny.NUMPY]
+ALL += [("gguf", name) for name in GGUF]  # more of them, and with other tolerances, in test_gguf_engine.py
 every_engine = pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda x: x)
-some_engines = pytest.mark.parametrize(
-    ("kind", "name"), [("torch", "gemma3_text"), ("torch", "llama"), ("torch", "gptj"), ("numpy", "mistral")]
-)
+SOME = [("torch", "gemma3_text"), ("torch", "llama"), ("torch", "gptj"), ("numpy", "mistral")]
+some_engines = pytest.mark.parametrize(("kind", "name"), SOME)
+with_gguf = pytest.mark.parametrize(("kind", "name"), [*SOME, ("gguf", "llama"), ("gguf", "qwen3 without biases")])
+
+
+def used(model: Any) -> int:
+    """Slots of the pool, or llama.cpp's sequences, in use."""
+    if isinstance(model, gguf_engine.GgufEngine):
+        model.settle()
+        return model.branches
+    return int(model.pool.used)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -118,7 +130,7 @@ def test_a_shared_prefix_is_stored_once_and_changes_nothing(kind: str, name: str
         assert root.prompt == tuple(prompt)
 
 
-@some_engines
+@with_gguf
 def test_batched_is_alone(kind: str, name: str) -> None:
     model, rng = engine(kind, name), np.random.default_rng(4)
     prompts = [tiny.tokens(rng, n) for n in (3, 17, 1)]
@@ -144,7 +156,7 @@ def test_numpy_equals_torch_hidden_states_included(name: str) -> None:
 # -- hidden states -----------------------------------------------------------------------------------------------------
 
 
-@some_engines
+@with_gguf
 def test_hidden_states_are_those_of_the_model_and_lead_to_its_scores(kind: str, name: str) -> None:
     model, tokens = engine(kind, name), tiny.tokens(np.random.default_rng(6), 13)
     root = model.prefill([tokens[:10]], hidden=True)[0]
@@ -158,7 +170,7 @@ def test_hidden_states_are_those_of_the_model_and_lead_to_its_scores(kind: str, 
     np.testing.assert_allclose(model.project(leaf.hidden)[0], leaf.logits, atol=CLOSE)
 
 
-@some_engines
+@with_gguf
 def test_without_the_wish_no_hidden_state_is_kept_even_in_company(kind: str, name: str) -> None:
     model = engine(kind, name)
     wishing, plain_root = model.prefill([[5, 6]], hidden=True)[0], model.prefill([[7, 8]])[0]
@@ -261,10 +273,10 @@ def test_memory_is_counted_in_slots() -> None:
 # -- what is asked wrongly ---------------------------------------------------------------------------------------------
 
 
-@some_engines
+@with_gguf
 def test_what_cannot_run_is_refused_before_it_runs(kind: str, name: str) -> None:
     model = engine(kind, name)
-    before = model.pool.used
+    before = used(model)
     with pytest.raises(EmptyPrompt):
         model.prefill([[]])
     with pytest.raises(PromptTooLong, match="129 tokens, the context holds 128"):
@@ -280,7 +292,7 @@ def test_what_cannot_run_is_refused_before_it_runs(kind: str, name: str) -> None
     with pytest.raises(UsageError, match="another engine"):
         engine("torch", "opt").extend([root], [[4]])
     del root
-    assert model.pool.used == before
+    assert used(model) == before
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -209,7 +209,7 @@ HUGE = 2**60
         ({"entries": struct.pack("<Q", 60_000)}, "60000 bytes are declared"),
         ({"entries": text("k") + struct.pack("<IQ", 8, HUGE)}, "the text of 'k' of 1152921504606846976 bytes"),
         ({"entries": text("k") + struct.pack("<IIQ", 9, 4, HUGE)}, "bytes are declared"),
-        ({"entries": text("k") + struct.pack("<IIQ", 9, 8, HUGE)}, "declares 1152921504606846976 texts"),
+        ({"entries": text("k") + struct.pack("<IIQ", 9, 8, HUGE)}, "1152921504606846976 texts are declared up to 'k'"),
         ({"entries": text("k") + struct.pack("<IIQQ", 9, 8, 2, HUGE)}, "end behind the file"),
         ({"entries": text("k") + struct.pack("<IIQIQ", 9, 9, 2, 9, 2)}, "array of arrays"),
         ({"entries": text("k") + struct.pack("<II", 99, 0)}, "unknown type 99"),

@@ -38,13 +38,17 @@ from palmette.models.remote.model import RemoteModel, connect
 from palmette.models.remote.providers import PROVIDERS
 from palmette.models.remote.wires import WIRES
 
-NAMES = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "cohere": "cohere", "ollama": "ollama"}
+NAMES = {
+    "openai": "openai", "openai-responses": "openai", "openai-completions": "openai", "anthropic": "anthropic",
+    "gemini": "gemini", "cohere": "cohere", "ollama": "ollama",
+}  # fmt: skip
 KEY = "sk-very-secret-0123456789"
 QUICK = Limits(connect=1, read=0.5, total=3, retries=1)
 
 
 def remote(wire: str, server: Loopback, limits: Limits = QUICK, **options: Any) -> RemoteModel:
-    return connect(f"{NAMES[wire]}:m", key=KEY, base_url=server.url, limits=limits, **options)
+    api = wire.removeprefix("openai-") if wire.startswith("openai-") else ""
+    return connect(f"{NAMES[wire]}:m", key=KEY, base_url=server.url, limits=limits, api=api, **options)
 
 
 def streamed(wire: str) -> bytes:
@@ -56,7 +60,7 @@ def streamed(wire: str) -> bytes:
 # -- what goes right ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wire", NAMES)
+@pytest.mark.parametrize("wire", [wire for wire in NAMES if wire != "openai-completions"])  # which has no system
 def test_an_answer_comes_whole_and_in_pieces(wire: str) -> None:
     with served([answer(200, ANSWERS[wire][0]), streamed(wire), streamed(wire)]) as server:
         model = remote(wire, server, max_tokens=9, system="Be brief.")
@@ -82,7 +86,8 @@ def test_hosts_spell_some_things_otherwise(name: str) -> None:
     lacks = PROVIDERS[name].lacks
     assert body.get("logprobs") == (None if "top_logprobs" in lacks else 3 if name == "together" else True)
     assert body.get("random_seed" if name == "mistral" else "seed") == (None if "seed" in lacks else 4)
-    assert {note.partition(":")[0] for note in notes} == lacks & {"top_logprobs", "seed", "top_k"}
+    left_out = {note.partition(":")[0] for note in notes if "left out" in note}
+    assert left_out == lacks & {"top_logprobs", "seed", "top_k"}
     assert PROVIDERS[name].capabilities.seed == ("seed" not in lacks)
 
 
@@ -114,6 +119,17 @@ def test_anthropic_is_asked_for_closed_objects_and_for_maps_in_the_question() ->
     assert first["output_config"]["effort"] == "low" and "tools" not in first
     assert first["output_config"]["format"]["schema"]["additionalProperties"] is False
     assert "output_config" not in second and "JSON Schema" in second["system"]
+
+
+def test_what_a_server_passes_over_in_silence_is_noted() -> None:
+    """As transformers' server does, which takes every field and reads a few."""
+    plain = {**ANSWERS["openai"][0], "choices": [{"finish_reason": "stop", "message": {"content": "Hi"}}]}
+    with served([answer(200, plain), streamed("openai")]) as server:
+        model = remote("openai", server)
+        whole, piecewise = model.respond("Hi", top_logprobs=1, n=2), model.collect("Hi", top_logprobs=1, n=2).response
+    for notes in (whole.notes, piecewise.notes):
+        assert notes == ("top_logprobs: openai was asked for them and gave none",
+                         "n: openai was asked for 2 answers and gave 1")  # fmt: skip
 
 
 def test_settings_that_a_provider_lacks_are_noted() -> None:

@@ -191,6 +191,16 @@ def test_what_is_wrong_is_said_with_its_place(toy: Running, path: str, body: Any
     assert answer.status_code == status and said in answer.json()["error"]["message"], answer.text
 
 
+def test_what_changes_nothing_is_let_pass_and_what_would_is_noted(toy: Running) -> None:
+    path, body = CHATS["openai"]
+    answer = toy.post(path, {**body, "user": "me", "store": True, "stream_options": {"include_usage": True}})
+    assert answer.status_code == 200 and "x-palmette-note" not in answer.headers
+    path, body = CHATS["anthropic"]
+    for stream in (False, True):
+        asked = {**body, "stream": stream, "thinking": {"type": "enabled", "budget_tokens": 1024}}
+        assert "thinking" in toy.post(path, asked).headers["x-palmette-note"]
+
+
 def test_errors_come_in_the_words_of_the_api(toy: Running) -> None:
     def failure(path: str, **body: Any) -> Any:
         return toy.post(path, {"model": "none", "messages": [{"role": "user", "content": "x"}], **body}).json()

@@ -54,8 +54,8 @@ class Model(Scripted):
 def server() -> Iterator[Running]:
     base = scripted(say)
     model = Model(base._say, "m-1", 0.0, True, base.capabilities)
-    failing = {"busy": scripted(lambda r: Busy("no such luck")), "limited": scripted(lambda r: RateLimited("no such luck")),
-               "gone": scripted(lambda r: NotServed("no such luck"))}  # fmt: skip
+    kinds: dict[str, Any] = {"busy": Busy, "limited": RateLimited, "gone": NotServed}
+    failing = {name: scripted(lambda request, kind=kind: kind("no such luck")) for name, kind in kinds.items()}
     settings = Settings((ModelSettings("toy", "zoo:seedling"),))
     with running(settings, {"m-1": model, **failing}) as running_server:
         yield running_server

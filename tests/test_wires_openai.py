@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_wires_laws import _SET as SET
+from test_wires_laws import spoiled
 from tests.loopback import answer, served
+from wire_worlds import SETTINGS, stray
 
-from palmette.core.errors import ProviderFailed, RequestRefused, UnknownName, Unsupported
+from palmette.cli.main import main
+from palmette.core.errors import BadAnswer, ProviderFailed, RequestRefused, UnknownName, Unsupported
 from palmette.core.events import Event, fold, unfold
 from palmette.core.message import (
     Audio,
@@ -30,12 +37,15 @@ from palmette.core.message import (
     ToolResult,
     Usage,
 )
+from palmette.core.model import Embeddings
 from palmette.models.remote.model import connect
 from palmette.models.remote.providers import PROVIDERS
 from palmette.models.remote.stream import ServerEvents
 from palmette.models.remote.wires import WIRES
 from palmette.models.remote.wires.base import spell
 from palmette.models.remote.wires.completions import split
+from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
+from palmette.models.remote.wires.listing import LISTS, Listed
 
 RESPONSES, COMPLETIONS, CHAT = WIRES["openai-responses"], WIRES["openai-completions"], WIRES["openai"]
 
@@ -126,7 +136,7 @@ def test_a_request_of_completions_is_read_as_it_was_meant(
 
 def test_what_a_completion_cannot_hold_is_refused() -> None:
     for talk in ((Message.of("system", "a"), Message.of("user", "b")), (Message("user", (Image(b"a"),)),)):
-        with pytest.raises(RequestRefused, match="use chat"):
+        with pytest.raises(Unsupported, match="use chat"):
             COMPLETIONS.encode(Request(talk, "m"), False)
     with pytest.raises(RequestRefused, match="2 prompts at once"):
         COMPLETIONS.decode_request({"model": "m", "prompt": ["a", "b"]})
@@ -371,6 +381,17 @@ def test_a_provider_offers_several_apis() -> None:
     assert asked["input"] == [{"type": "message", "role": "user", "content": "Hi"}]
 
 
+def test_the_command_chooses_an_api(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"type": "response.completed", "response": RESPONSES.encode_response(Response((Text("Hello"),), id="r"))}
+    with served([answer(200, spell([(row["type"], row)], "sse"), "text/event-stream")]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+        assert main(["run", "openai:gpt-5", "Hi", "--set", "api=responses"]) == 0
+        assert capsys.readouterr().out == "Hello\n" and server.requests[0][0] == "/v1/responses"
+        assert main(["run", "openai:gpt-5", "Hi", "--set", "api=respones"]) == 2
+        assert "Did you mean 'responses'" in capsys.readouterr().err
+
+
 def test_several_answers_are_asked_for_one_after_another() -> None:
     body = RESPONSES.encode_response(Response((Text("Hello"),), "stop", Usage(1, 1), "resp_1", "m"))
     with served([answer(200, body)]) as server:
@@ -396,3 +417,84 @@ def test_every_api_of_every_row_has_an_address(name: str) -> None:
         assert path.count("/v1") <= 1 or name in ("gemini",), path
     with pytest.raises(UnknownName, match="respones"):
         connect(f"{name}:m", key="k", api="respones")
+
+
+# -- what strangers send -----------------------------------------------------------------------------------------------
+
+_PLAIN = st.just(
+    Request((Message.of("user", "Hi"),), "m", max_tokens=3, logit_bias={1: 0.5}, stop=("a",), top_logprobs=1)
+)
+OURS = {"openai-responses": (_REQUESTS, responses()), "openai-completions": (_PLAIN, continuations())}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("wire", OURS)
+def test_every_setting_is_said_or_lacked(wire: str, name: str) -> None:
+    plain = Request((Message.of("user", "Hi"),), "m")
+    codec = WIRES[wire]
+    if name in codec.lacks:
+        return
+    assert codec.encode(replace(plain, **{name: SET[name]}), False) != codec.encode(plain, False)
+
+
+@pytest.mark.parametrize("wire", OURS)
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.integers(0, 1 << 32))
+def test_whatever_a_client_sends_is_a_request_or_refused(wire: str, data: st.DataObject, seed: int) -> None:
+    request, rng = data.draw(OURS[wire][0]), random.Random(seed)
+    whole, _ = WIRES[wire].encode(request, True)
+    for _ in range(25):
+        try:
+            found, _ = WIRES[wire].decode_request(spoiled(rng, whole))
+        except RequestRefused:
+            continue
+        said, _ = WIRES[wire].encode(replace(found, extra={}, tools=(), output=None), False)
+        json.dumps(said, default=str)
+
+
+@pytest.mark.parametrize("wire", OURS)
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.integers(0, 1 << 32))
+def test_whatever_a_server_sends_is_an_answer_or_a_typed_error(wire: str, data: st.DataObject, seed: int) -> None:
+    response, rng = data.draw(OURS[wire][1]), random.Random(seed)
+    whole, writer = WIRES[wire].encode_response(response), WIRES[wire].writer(Request((), "m"))
+    frames = [frame for event in unfold(response) for frame in writer.write(event)] + writer.close()
+    for _ in range(25):
+        with contextlib.suppress(BadAnswer, ProviderFailed):
+            found = WIRES[wire].decode(spoiled(rng, whole))
+            json.dumps(WIRES[wire].encode_response(found))
+        read, at = WIRES[wire].reader(), rng.randrange(len(frames))
+        with contextlib.suppress(BadAnswer, ProviderFailed):
+            made: list[Event] = []
+            for i, (name, body) in enumerate(frames):
+                if body != "[DONE]":
+                    made += read(name, spoiled(rng, body) if i == at else body)
+            fold(made).text.encode()
+        with contextlib.suppress(BadAnswer, ProviderFailed):
+            list(WIRES[wire].reader()("", stray(rng)))
+        WIRES[wire].complaint(stray(rng))
+
+
+@pytest.mark.parametrize("codec", [*EMBEDDINGS.values()], ids=[*EMBEDDINGS])
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_whatever_is_sent_for_vectors_is_understood_or_refused(codec: Any, seed: int) -> None:
+    rng, asked = random.Random(seed), Texts("m", ("a", "b"), 2)
+    found = Embeddings(np.ones((2, 2), np.float32), Usage(3), "m")
+    for _ in range(25):
+        with contextlib.suppress(RequestRefused):
+            codec.decode_request(spoiled(rng, codec.encode(asked)), codec.path(asked))
+        with contextlib.suppress(BadAnswer):
+            codec.decode(spoiled(rng, codec.encode_response(found, asked)))
+
+
+@pytest.mark.parametrize("codec", [*LISTS.values()], ids=[*LISTS])
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_whatever_is_sent_for_a_list_is_understood_or_refused(codec: Any, seed: int) -> None:
+    rng, models = random.Random(seed), [Listed("a", "A", "us", 9, 9, 9, ("x",)), Listed("b")]
+    for _ in range(25):
+        with contextlib.suppress(BadAnswer):
+            rows, page = codec.decode(spoiled(rng, codec.encode(models)))
+            json.dumps(codec.encode(rows), ensure_ascii=False).encode()
+            codec.path(page)

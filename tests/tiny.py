@@ -48,6 +48,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 8, "head_dim": 16},
     "qwen2": {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": 8},
     "qwen3": {"head_dim": 16, "attention_bias": True},
+    "qwen3 without biases": {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True},
     "phi3": {"sliding_window": 8},
     "gemma2": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 3.0},
     "gemma3_text": {"head_dim": 16, "query_pre_attn_scalar": 16, **BOTH_KINDS},
@@ -90,6 +91,19 @@ def home() -> Path:
 
 
 _kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@functools.cache
+def gguf_file(name: str, dtype: str = "f32") -> Path:
+    """The same model as a GGUF file; skips the test where the extra is missing."""
+    import pytest
+
+    from palmette.weights.gguf.convert import convert
+
+    pytest.importorskip("xllamacpp", reason="the extra gguf is not installed: pip install 'palmette[gguf]'")
+    made = home() / f"{folder(name).name}-{dtype}.gguf"
+    convert(folder(name), made, dtype)
+    return made
 
 
 @functools.cache

@@ -27,6 +27,7 @@ __all__ = [
     "common_views",
     "debug_option",
     "generation_options",
+    "log_option",
     "positionals",
     "read_text",
     "refuse_the_unfinished",
@@ -102,6 +103,11 @@ class Generation:
         return chain(self.dialect or "paper", parse_settings(self.settings), self.seed) if self.in_dialect else []
 
 
+def log_option(function: F) -> F:
+    """Add --log, which writes the call into the log of `palmette logs`; the command receives it as `log`."""
+    return click.option("--log", is_flag=True, help="Write the call into the log (see palmette logs).")(function)
+
+
 def settings_option(function: F) -> F:
     """Add --set, whose texts `parse_settings` reads."""
     return click.option(
@@ -144,7 +150,7 @@ def generation_options(function: F) -> F:
         click.option("--heal", is_flag=True, help="Let the model respell the prompt's last token (token healing)."),
         click.option(
             "--engine",
-            type=click.Choice(["auto", "numpy", "torch"]),
+            type=click.Choice(["auto", "numpy", "torch", "gguf"]),
             default="auto",
             show_default=True,
             help="What computes.",

@@ -170,8 +170,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     quantised = sorted(p.name for p in folder.glob("*.gguf"))
     if quantised:
         raise Unsupported(
-            f"{folder} holds only GGUF weights ({quantised[0]}), which are not read here; "
-            "take the model's original in safetensors"
+            f"{folder} holds only GGUF weights ({quantised[0]}): open gguf:{folder / quantised[0]}, "
+            "or take the model's original in safetensors"
         )
     raise ModelNotFound(f"{folder} holds no *.safetensors weights")
 

@@ -311,8 +311,10 @@ class _Cursor:
         if kind != TEXT:
             return self.numbers(key, kind, count)
         self.texts += count
-        if count * 8 > self.size - self.at or self.texts >= TEXTS_LIMIT:
-            raise self.corrupt(f"{key!r} declares {count} texts in {self.size - self.at} bytes; at most {TEXTS_LIMIT}")
+        if self.texts >= TEXTS_LIMIT:
+            raise self.corrupt(f"{self.texts} texts are declared up to {key!r}; at most {TEXTS_LIMIT} are read")
+        if count * 8 > self.size - self.at:
+            raise self.corrupt(f"{key!r} declares {count} texts, the file ends {self.size - self.at} bytes further on")
         start = at = self.at
         data, size, unpack = self.data, self.size, _LENGTH.unpack_from
         for _ in range(count):

@@ -7,9 +7,10 @@ wrapper is a model that asks another in its own `produce`, and so works streamed
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,9 +199,10 @@ class Model:
 
     async def astream(self, prompt: Prompt, **options: Any) -> AsyncIterator[str]:
         """`stream` in an event loop."""
-        async for event in self.aevents(prompt, **options):
-            if event.text and not event.index:
-                yield event.text
+        async with aclosing(cast("AsyncGenerator[Event]", self.aevents(prompt, **options))) as events:
+            async for event in events:
+                if event.text and not event.index:
+                    yield event.text
 
     def embed(self, texts: str | Sequence[str]) -> Embeddings:
         """Vectors of texts, float32[texts, width]."""

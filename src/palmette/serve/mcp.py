@@ -96,15 +96,16 @@ def mcp_server(references: Sequence[str]) -> MCPServer:
             raise ToolError(f"{type(error).__name__}: {error}") from error
         return {name: {"best": found[name].best, "probabilities": list(found[name].probabilities)} for name in asked}
 
-    @server.tool()
-    def explain_settings(settings: dict[str, float]) -> str:
-        """Say what sampling settings (temperature, top_p, min_p …) mean in transformers, llama.cpp and vLLM."""
-        try:
-            return str(explain(settings))
-        except PalmetteError as error:
-            raise ToolError(f"{type(error).__name__}: {error}") from error
-
+    server.tool()(explain_settings)
     return server
+
+
+def explain_settings(settings: dict[str, float]) -> str:
+    """Say what sampling settings (temperature, top_p, min_p …) mean in transformers, llama.cpp and vLLM."""
+    try:
+        return str(explain(settings))
+    except PalmetteError as error:
+        raise ToolError(f"{type(error).__name__}: {error}") from error
 
 
 def run_mcp(references: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from palmette.core.errors import UnknownModel
 from palmette.models.discover.found import Found, entries, folder_found, gguf_found, printable_name
-from palmette.models.resolve import ZOO, folder_of, parse_reference
+from palmette.models.embedded import ZOO, zoo_folder
 
 __all__ = ["STORES", "gguf_named", "on_disk"]
 
@@ -24,7 +24,7 @@ _WEIGHTS = "application/vnd.ollama.image.model"
 def zoo() -> Iterator[Found]:
     """The models that ship with Palmette."""
     for name in ZOO:
-        found = folder_found(f"zoo:{name}", "palmette", folder_of(parse_reference(f"zoo:{name}")))
+        found = folder_found(f"zoo:{name}", "palmette", zoo_folder(name))
         if found is not None:
             yield found
 

@@ -18,7 +18,7 @@ from palmette.core.checkpoint import read_json
 from palmette.core.errors import BadParameter, ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
 from palmette.models.template import ChatTemplate
 
-__all__ = ["FileTokenizer", "eos_tokens"]
+__all__ = ["FileTokenizer", "eos_tokens", "unicode_text"]
 
 
 class FileTokenizer:
@@ -59,7 +59,7 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the beginning-of-sequence token where the tokenizer adds one."""
-        whole = self._rust.encode(_unicode(text))
+        whole = self._rust.encode(unicode_text(text))
         added = whole.special_tokens_mask
         start = added.index(0) if 0 in added else len(added)
         opening = whole.ids[:start] if 0 in added else [i for i in whole.ids if i not in self._closing]
@@ -67,7 +67,7 @@ class FileTokenizer:
 
     def encode_continuation(self, text: str) -> list[int]:
         """Token ids of text that follows other text: nothing is added, no space before it either."""
-        return self._plain(self._continuing, _unicode(text))
+        return self._plain(self._continuing, unicode_text(text))
 
     def _plain(self, rust: RustTokenizer, text: str) -> list[int]:
         """The ids of text that stays text: where a vocabulary spells a special token, the spelling is cut in two."""
@@ -138,7 +138,7 @@ class FileTokenizer:
         return piece.replace("▁", " ").encode()
 
 
-def _unicode(text: str) -> str:
+def unicode_text(text: str) -> str:
     """The text, if it is Unicode text: what cannot be UTF-8 has no tokens."""
     if not isinstance(text, str):
         raise BadParameter(f"a prompt is text, not {text!r}")

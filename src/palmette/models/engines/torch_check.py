@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.core.engine import Engine
 from palmette.core.errors import ModelError, UnsupportedArchitecture
-from palmette.models.engines.tree import TreeEngine
 
 __all__ = ["context_of", "first_line", "probes", "refuse", "refuse_windows", "self_check"]
 
@@ -87,7 +87,7 @@ def probes(vocabulary: int) -> tuple[list[int], list[int]]:
     return trunk + right + left[:3], trunk + left
 
 
-def self_check(engine: TreeEngine, plain: Sequence[Floats], name: str, dtype: str) -> None:
+def self_check(engine: Engine, plain: Sequence[Floats], name: str, dtype: str) -> None:
     """Raise UnsupportedArchitecture if a branching tree differs from plain forwards.
 
     The tree has branches that start together, and one that uses freed slots below those of its ancestors.

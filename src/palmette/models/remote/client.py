@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-import os
 import random
 import re
 import ssl
@@ -33,6 +32,7 @@ from palmette.core.errors import (
     RequestRefused,
     TimedOut,
 )
+from palmette.core.offline import offline
 from palmette.core.waiting import Way
 from palmette.models.remote.stream import Lines, ServerEvents
 
@@ -44,7 +44,7 @@ LARGEST = 64 << 20  # bytes of an answer
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 _TYPES: dict[int, type[ProviderError]] = {
     400: RequestRefused, 401: KeyRefused, 403: KeyRefused, 404: NotServed, 408: TimedOut, 413: RequestRefused,
-    422: RequestRefused, 429: RateLimited,
+    422: RequestRefused, 429: RateLimited, 501: RequestRefused,
 }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ class Client:
             await _closed(answer, way)
 
     async def _send(self, path: str, body: Body, way: Way, end: float) -> httpx2.Response:
-        if os.environ.get("PALMETTE_OFFLINE", "0") not in ("", "0"):
+        if offline():
             raise Offline(f"PALMETTE_OFFLINE is set: nothing was sent to {self.base}; unset it to ask")
         headers = dict(self._headers)
         if self._key is not None:
@@ -229,7 +229,7 @@ class Client:
             headers["content-type"], content = body.kind, body.content
         elif body is not None:
             headers["content-type"] = "application/json"
-            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            content = _bytes(body)
         left = max(0.001, end - time.monotonic())
         patience = httpx2.Timeout(min(self.limits.read, left), connect=min(self.limits.connect, left))
         verb = "GET" if body is None else "POST"
@@ -344,6 +344,16 @@ class Client:
 def told(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that tell of limits and of the request."""
     return {k: v for k, v in headers.items() if "ratelimit" in k or k in ("retry-after", "x-request-id", "request-id")}
+
+
+def _bytes(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON in UTF-8."""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise RequestRefused(
+            f"half a character cannot be sent: {error.object[error.start - 20 : error.end]!r}"
+        ) from None
 
 
 def client_of(

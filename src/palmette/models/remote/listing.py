@@ -39,7 +39,7 @@ async def amodels_of(
 
 
 async def _listed(model: RemoteModel, way: Way) -> list[Listed]:
-    codec = LISTS[model.provider.wire]
+    codec = LISTS[model.provider.kin or model.provider.wire]
     made: list[Listed] = []
     page, seen = "", {""}
     for _ in range(PAGES):

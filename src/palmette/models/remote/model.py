@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,9 +64,16 @@ class RemoteModel(Model):
 
     def __call__(self, prompt: Any, **options: Any) -> Answer:
         """Ask, and wait for the whole answer; see Model."""
-        if "output" in self.options and "output" not in options:
-            options["output"] = self.options["output"]
-        return super().__call__(prompt, **options)  # type: ignore[no-any-return]
+        return super().__call__(prompt, **self._typed(options))  # type: ignore[no-any-return]
+
+    async def acall(self, prompt: Any, **options: Any) -> Answer:
+        """Ask in an event loop."""
+        return await super().acall(prompt, **self._typed(options))
+
+    def _typed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options with the type that this model was told its answers have."""
+        own = {"output": self.options["output"]} if "output" in self.options else {}
+        return {**own, **options}
 
     async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
         """See Model."""
@@ -82,11 +90,11 @@ class RemoteModel(Model):
 
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """See Model; many texts are sent in as many requests as the API needs."""
-        codec = EMBEDDINGS.get(self.provider.wire)
+        codec = EMBEDDINGS.get(self.provider.kin or self.provider.wire)
         if codec is None:
             raise Unsupported(f"{self.id}: {self.provider.name} has no embeddings; openai, gemini, cohere, ollama have")
         made, used, name = [], Usage(), ""
-        for batch in _batches(texts, codec.most):
+        for batch in _batches(texts, codec.most(self.name)):
             asked = Texts(self.name, batch, packed=self.provider.packs, extra=self.options.get("extra") or {})
             body, _ = await self.client.post(codec.path(asked), codec.encode(asked), way, self.wire)
             found = codec.decode(body)
@@ -101,7 +109,7 @@ class RemoteModel(Model):
 
     async def measure(self, request: Request, way: Way) -> int:
         """See Model."""
-        wire, own = self.provider.wire, self.provider.counts
+        wire, own = self.provider.kin or self.provider.wire, self.provider.counts
         text_alone = wire == "openai-completions"
         codec = COUNTS.get(wire) or COUNTS.get(f"{own}-completions" if text_alone else own)
         if codec is None:
@@ -110,7 +118,7 @@ class RemoteModel(Model):
         body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
         return codec.decode(body)
 
-    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
+    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncGenerator[Event]:
         if not whole and self._unstreamed(request):
             yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
             async for event in self._answered(request, way, True):
@@ -124,23 +132,26 @@ class RemoteModel(Model):
                 for event in unfold(await self._fitting(bare, form, way)):
                     yield event
             else:
-                async for event in self._checked(bare, form, way):
-                    yield event
+                async with aclosing(self._checked(bare, form, way)) as events:
+                    async for event in events:
+                        yield event
         elif whole:
             yield Event(whole=await self._whole(request, {}, way))
         else:
-            async for event in self._streamed(request, {}, way):
-                yield event
+            async with aclosing(self._streamed(request, {}, way)) as events:
+                async for event in events:
+                    yield event
 
     async def _whole(self, request: Request, more: Mapping[str, Any], way: Way) -> Response:
         body, notes = self._body(request, more, False)
         said, headers = await self.client.post(self.wire.path(request, False), body, way, self.wire)
         response = self.wire.decode(said)
+        notes += self._withheld(request, bool(response.logprobs), 1 + len(response.alternatives))
         return replace(response, notes=(*response.notes, *notes), headers=headers, raw=said)
 
-    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncIterator[Event]:
+    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncGenerator[Event]:
         body, notes = self._body(request, more, True)
-        read, ended = self.wire.reader(), False
+        read, ended, scored, answers = self.wire.reader(), False, False, 1
         stream = self.client.stream(self.wire.path(request, True), body, way, self.wire)
         try:
             async for name, row, headers in stream:
@@ -148,11 +159,25 @@ class RemoteModel(Model):
                     yield Event(headers=headers, notes=tuple(notes))
                 for event in read(name, row):
                     ended = ended or event.finish is not None
+                    scored = scored or bool(event.logprobs)
+                    answers = max(answers, event.index + 1)
                     yield event
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
         if not ended:
             raise BadAnswer(f"{self.id}: the answer was cut off; the connection ended before it did")
+        withheld = self._withheld(request, scored, answers)
+        if withheld:
+            yield Event(notes=tuple(withheld))
+
+    def _withheld(self, request: Request, scored: bool, answers: int) -> list[str]:
+        """What was asked for and did not come: some servers take every field and read a few."""
+        made = []
+        if request.top_logprobs is not None and not scored:
+            made.append(f"top_logprobs: {self.provider.name} was asked for them and gave none")
+        if answers < (request.n or 1):
+            made.append(f"n: {self.provider.name} was asked for {request.n} answers and gave {answers}")
+        return made
 
     async def _fitting(self, request: Request, form: Form, way: Way) -> Response:
         """An answer of the form, asked for again with what was wrong with the last one."""
@@ -162,12 +187,17 @@ class RemoteModel(Model):
             used = _sum(used, response.usage)
             fitting, complaint = form.fit(response)
             if fitting is not None:
-                again = (f"asked {attempt} times until the answer had its form",) if attempt > 1 else ()
-                return replace(fitting, usage=used, notes=(*fitting.notes, *again))
+                notes = [f"asked {attempt} times until the answer had its form"] if attempt > 1 else []
+                others = tuple(fit for fit, _ in map(form.fit, fitting.alternatives) if fit is not None)
+                if len(others) < len(fitting.alternatives):
+                    notes.append(
+                        f"{len(fitting.alternatives) - len(others)} further answers had not the form; left out"
+                    )
+                return replace(fitting, usage=used, notes=(*fitting.notes, *notes), alternatives=others)
             turns = (*turns, response.message, Message.of("user", f"{complaint}. Answer again, with the correction."))
         raise form.failure(self.id, TRIES, response.text, complaint)
 
-    async def _checked(self, request: Request, form: Form, way: Way) -> AsyncIterator[Event]:
+    async def _checked(self, request: Request, form: Form, way: Way) -> AsyncGenerator[Event]:
         """A stream that is checked when it ends; what was streamed cannot be taken back, so it is an error then."""
         text, called = "", False
         async for event in self._streamed(request, form.body, way):
@@ -205,6 +235,8 @@ class RemoteModel(Model):
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
         request = completed(request, self.options, self.system)
         request = replace(request, model=request.model or self.name)
+        if request.prompt_logprobs:
+            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         notes, empty = [], Request(())
         for name in sorted(self.wire.lacks | self.provider.lacks):
             if getattr(request, name) in (None, (), {}) or name == "n":
@@ -213,8 +245,6 @@ class RemoteModel(Model):
                 raise Unsupported(f"{self.id} takes no {_FEATURES[name]}")
             notes.append(f"{name}: {self.provider.name} has none; it was left out")
             request = replace(request, **{name: getattr(empty, name)})
-        if request.prompt_logprobs:
-            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         most = self.capabilities.top_logprobs
         if request.top_logprobs and most is not None and request.top_logprobs > most:
             notes.append(f"top_logprobs: {self.provider.name} gives at most {most}")

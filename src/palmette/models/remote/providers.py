@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -77,10 +77,11 @@ class Provider:
         schemas: the name of its structured mode, if it is not its wire's.
         lacks: fields of a Request that it has no words for, beside those of its wire.
         can: what can be asked of its models, if it is not what its wire says; see Capabilities.
-        apis: the other APIs that it offers, by the names of `APIS`.
+        apis: the other APIs that it offers, by the names of `APIS`, each with the fields of its row that differ.
         whole: sets of a Request's fields that it takes together only if the answer need not be streamed.
         packs: whether it sends vectors as base64, which is a quarter of their digits.
-        counts: how it counts tokens, if not as its wire does; see wires/counting.py.
+        counts: how it counts tokens, where its wire has no way; see wires/counting.py.
+        kin: the name under which it stands in the tables of vectors, lists and counts, if not its wire's.
         login: finds the header and its secret where that is more than a variable.
     """
 
@@ -96,10 +97,11 @@ class Provider:
     schemas: str = ""
     lacks: frozenset[str] = frozenset()
     can: Mapping[str, Any] = field(default_factory=dict)
-    apis: tuple[str, ...] = ()
+    apis: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     whole: tuple[frozenset[str], ...] = ()
     packs: bool = False
     counts: str = ""
+    kin: str = ""
     login: Callable[[str | None], tuple[str, Secret]] | None = None
 
     @property
@@ -119,11 +121,13 @@ class Provider:
         own = next((name for name, wire in APIS.items() if wire == self.wire), self.wire)
         if api not in (own, *self.apis):
             raise UnknownName(f"API of {self.name}", api, (own, *self.apis))
+        if api == own:
+            return self
         wire = APIS[api]
         spelling = self.spelling if wire in ("openai", "openai-completions") else _same
         base = based(self.base, wire) if isinstance(self.base, str) else self.base
-        return replace(self, wire=wire, base=base, spelling=spelling,
-                       schemas=self.schemas if wire == "openai" else "")  # fmt: skip
+        row = replace(self, wire=wire, base=base, spelling=spelling, schemas="", whole=())
+        return replace(row, **self.apis[api])
 
     def where(self) -> str:
         """The base URL, the environment's before the table's."""
@@ -195,6 +199,7 @@ _CAN: dict[str, Capabilities] = {
     "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
 }
 _NO_SORTING = frozenset({"top_k", "min_p"})
+_NOTHING: Mapping[str, Any] = {}
 _SCORES = frozenset({"top_logprobs"})
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 _CALLS = frozenset({"tools", "tool_choice", "parallel_tools"})
@@ -202,31 +207,36 @@ _BIAS = frozenset({"logit_bias"})
 
 
 def _host(
-    name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = (), **more: Any
+    name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: Sequence[str] = (), **more: Any
 ) -> Provider:
     """A host that speaks OpenAI's wire; what it lacks, its models cannot do."""
     can = {"top_logprobs": None} if "top_logprobs" in lacks else {}
     can |= {feature: False for feature in ("tools", "n", "seed") if feature in lacks} | more.pop("can", {})
     more = {"spelling": _max_tokens, **more}
-    return Provider(name, "openai", base, (key,), lacks=lacks, can=can, apis=apis, **more)
+    return Provider(name, "openai", base, (key,), lacks=lacks, can=can, apis=dict.fromkeys(apis, _NOTHING), **more)
 
 
 def _server(name: str, port: int, key: str, **more: Any) -> Provider:
     """A server on this machine that speaks OpenAI's wires and Anthropic's."""
-    apis = ("responses", "completions", "messages")
-    more = {"spelling": _max_tokens, **more}
-    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, apis=apis, **more)
+    apis: dict[str, Any] = dict.fromkeys(("responses", "completions", "messages"), _NOTHING)
+    more = {"spelling": _max_tokens, **more, "apis": apis | more.get("apis", {})}
+    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, **more)
 
+
+# Seen on llama.cpp's server of October 2026: it passes text.format over and the chat API's field on; it scores nothing.
+_LLAMA_RESPONSES: Mapping[str, Any] = {
+    "schemas": "openai", "lacks": frozenset({"top_logprobs"}), "can": {"count_tokens": True, "top_logprobs": None}
+}  # fmt: skip
 
 _TABLE = [
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
-             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True, counts="openai-responses",
-             can={"count_tokens": True}),
+             lacks=_NO_SORTING, apis={"responses": {}, "completions": {"can": {}}}, packs=True,
+             counts="openai-responses", can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
              auth="x-goog-api-key"),
-    Provider("vertex", "gemini", vertex.base, vertex.KEYS, login=vertex.credential),
+    Provider("vertex", "gemini", vertex.base, vertex.KEYS, login=vertex.credential, kin="vertex"),
     Provider("cohere", "cohere", "https://api.cohere.com", ("CO_API_KEY", "COHERE_API_KEY"),
              base_variable="CO_API_URL"),
     Provider("azure", "openai", _azure, ("AZURE_OPENAI_API_KEY",), auth="api-key", lacks=_NO_SORTING),
@@ -258,10 +268,10 @@ _TABLE = [
     _host("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"seed"}),
     # Servers on this machine.
     Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
-             apis=("generate", "chat", "responses", "completions", "messages")),
+             apis=dict.fromkeys(("generate", "chat", "responses", "completions", "messages"), _NOTHING)),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
     _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True},
-            whole=(frozenset({"tools", "top_logprobs"}),)),
+            whole=(frozenset({"tools", "top_logprobs"}),), apis={"responses": _LLAMA_RESPONSES}),
     _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", can={"prompt_logprobs": True, "count_tokens": True},
             spelling=_vllm),
 ]  # fmt: skip

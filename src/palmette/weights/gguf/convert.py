@@ -62,6 +62,20 @@ def convert(
     folder, out = Path(folder), Path(out)
     if dtype not in DTYPES:
         raise BadParameter(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    notes: list[str] = []
+    metadata, planned = _plan(folder, dtype, name or folder.resolve().name, notes)
+    whole, done = sum(tensor.bytes for tensor in planned.values()), [0]
+
+    def tell(count: int) -> None:
+        done[0] += count
+        progress(done[0], whole)
+
+    write_gguf(out, metadata, planned, progress=tell)
+    return Converted(out, out.stat().st_size, tuple(notes))
+
+
+def _plan(folder: Path, dtype: str, name: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Planned]]:
+    """The file's metadata, and its tensors as they are to be written."""
     config = read_config(folder)
     kind = config.get("model_type")
     if kind not in FAMILIES:
@@ -74,11 +88,10 @@ def convert(
     rows = checkpoint.tensors[found["token_embd.weight"].source].shape[0]
     label, file_type = DTYPES[dtype]
     metadata: dict[str, Any] = {
-        "general.architecture": family.name, "general.name": name or folder.resolve().name,
-        "general.file_type": U32(file_type), "general.quantization_version": U32(2),
+        "general.architecture": family.name, "general.name": name, "general.file_type": U32(file_type),
+        "general.quantization_version": U32(2),
     }  # fmt: skip
     metadata |= settings(family, config) | vocabulary(folder, rows, config)
-    notes: list[str] = []
     planned = {n: _planned(n, p, checkpoint.tensors[p.source], label, notes) for n, p in found.items()}
     factors = frequency_factors(config)
     if factors is not None:
@@ -86,14 +99,7 @@ def convert(
     context, length = metadata[f"{family.name}.context_length"], config.get("max_position_embeddings")
     if isinstance(length, int) and context < length:
         notes.append(f"the context ends at {context} tokens, the sliding window, which llama.cpp's {family.name} lacks")
-    whole, done = sum(tensor.bytes for tensor in planned.values()), [0]
-
-    def tell(count: int) -> None:
-        done[0] += count
-        progress(done[0], whole)
-
-    write_gguf(out, metadata, planned, progress=tell)
-    return Converted(out, out.stat().st_size, tuple(notes))
+    return metadata, planned
 
 
 def _planned(name: str, place: Place, info: TensorInfo, label: str, notes: list[str]) -> Planned:

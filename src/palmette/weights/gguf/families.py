@@ -109,8 +109,8 @@ def settings(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
         width = positive(config, "n_embd")
         _refuse_gpt2(config)
         found: dict[str, Any] = {
-            "context_length": U32(positive(config, "n_positions")), "embedding_length": U32(width),
-            "block_count": U32(positive(config, "n_layer")),
+            "vocab_size": U32(positive(config, "vocab_size")), "embedding_length": U32(width),
+            "context_length": U32(positive(config, "n_positions")), "block_count": U32(positive(config, "n_layer")),
             "feed_forward_length": U32(int(config.get("n_inner") or 4 * width)),
             "attention.head_count": U32(positive(config, "n_head")),
             "attention.layer_norm_epsilon": float(config.get("layer_norm_epsilon", 1e-5)),

@@ -54,7 +54,7 @@ def vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> dict[str, 
     try:
         rust = RustTokenizer.from_str(json.dumps(raw))
         model = raw["model"]
-        kind = str(model.get("type"))
+        kind = model.get("type") or ("BPE" if "merges" in model else None)  # GPT-2's own file does not say
         if kind != "BPE":
             raise UnsupportedArchitecture(f"{path}: a vocabulary of type {kind} is not converted; BPE is")
         byte_level = model.get("byte_fallback") is not True

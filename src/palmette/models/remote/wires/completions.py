@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from palmette.core.errors import BadAnswer, ProviderFailed, RequestRefused
+from palmette.core.errors import BadAnswer, ProviderFailed, RequestRefused, Unsupported
 from palmette.core.events import Event
 from palmette.core.message import Message, Request, Response, Text, TokenScore, Usage
 from palmette.models.remote.wires.base import DONE, Frame, Reader, spread
@@ -137,7 +137,7 @@ def split(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _prompt(messages: Sequence[Message]) -> str:
     plain = len(messages) == 1 and messages[0].role == "user" and all(isinstance(p, Text) for p in messages[0].parts)
     if not plain:
-        raise RequestRefused("this API continues one text; for a conversation, files or a system message use chat")
+        raise Unsupported("this API continues one text; for a conversation, files or a system message use chat")
     return messages[0].text
 
 

@@ -107,6 +107,15 @@ class GeminiCounting:
         return {"totalTokens": count}
 
 
+class VertexCounting(GeminiCounting):
+    """The same on Vertex, where the request stands in the body itself."""
+
+    def encode(self, request: Request) -> dict[str, Any]:
+        """See Counting."""
+        body, _ = WIRES["gemini"].encode(request, False)
+        return {key: value for key, value in body.items() if key in ("contents", "systemInstruction", "tools")}
+
+
 class ResponsesCounting:
     """POST /responses/input_tokens, which OpenAI and llama.cpp's server have."""
 
@@ -183,6 +192,7 @@ class TextTokenizing(Tokenizing):
 COUNTS: dict[str, Counting] = {
     "anthropic": AnthropicCounting(),
     "gemini": GeminiCounting(),
+    "vertex": VertexCounting(),
     "openai-responses": ResponsesCounting(),
     "llamacpp": ResponsesCounting(),
     "llamacpp-completions": TextTokenizing("content"),

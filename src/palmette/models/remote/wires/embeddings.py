@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,9 @@ class Texts:
 class Embedding(Protocol):
     """How an API embeds. Law: what was encoded is decoded to itself."""
 
-    most: ClassVar[int]  # texts of one request
+    def most(self, model: str) -> int:
+        """Texts of one request."""
+        ...
 
     def path(self, asked: Texts) -> str:
         """What comes after the base URL."""
@@ -91,8 +93,11 @@ class Embedding(Protocol):
 class OpenAIEmbedding:
     """POST /embeddings. OpenAI's own library asks for base64 unless it is told otherwise."""
 
-    most: ClassVar[int] = 2048
     _known: ClassVar[frozenset[str]] = frozenset({"model", "input", "dimensions", "encoding_format"})
+
+    def most(self, model: str) -> int:
+        """See Embedding."""
+        return 2048
 
     def path(self, asked: Texts) -> str:
         """See Embedding."""
@@ -133,7 +138,9 @@ class OpenAIEmbedding:
 class GeminiEmbedding:
     """POST /models/{model}:batchEmbedContents, and :embedContent for one text."""
 
-    most: ClassVar[int] = 100
+    def most(self, model: str) -> int:
+        """See Embedding."""
+        return 100
 
     def path(self, asked: Texts) -> str:
         """See Embedding."""
@@ -180,11 +187,60 @@ class GeminiEmbedding:
         return {"embedding": rows[0], **used} if asked.alone else {"embeddings": rows, **used}
 
 
+class VertexEmbedding:
+    """POST …/publishers/google/models/{model}:predict; the models named after Gemini take one text at a time."""
+
+    _known: ClassVar[frozenset[str]] = frozenset({"instances", "parameters"})
+
+    def most(self, model: str) -> int:
+        """See Embedding."""
+        return 1 if model.startswith("gemini") else 250
+
+    def path(self, asked: Texts) -> str:
+        """See Embedding."""
+        return f"/models/{quote(asked.model, safe='')}:predict"
+
+    def encode(self, asked: Texts) -> dict[str, Any]:
+        """See Embedding."""
+        rows = [{"content": _words(one)} for one in asked.texts]
+        size = given({"outputDimensionality": asked.dimensions})
+        return {"instances": rows} | ({"parameters": size} if size else {}) | dict(asked.extra)
+
+    def decode(self, body: Any) -> Embeddings:
+        """See Embedding."""
+        rows = [inner(row.get("embeddings")) for row in items(table(body, "the answer").get("predictions"))]
+        counts = [inner(row.get("statistics")).get("token_count") for row in rows]
+        usage = Usage(sum(map(number, counts))) if any(count is not None for count in counts) else None
+        return Embeddings(_matrix(row.get("values") for row in rows), usage)
+
+    def decode_request(self, body: Any, path: str = "") -> Texts:
+        """See Embedding."""
+        body = asked_table(body, "the body")
+        rows = asked_list(body.get("instances"), "instances")
+        texts = tuple(
+            asked_text(asked_table(row, f"instances[{i}]").get("content"), f"instances[{i}].content")
+            for i, row in enumerate(rows)
+        )
+        size = asked_table(body.get("parameters") or {}, "parameters").get("outputDimensionality")
+        return Texts(unquote(_model_in(path)), texts, whole(size, "parameters.outputDimensionality"),
+                     extra=left_over(body, self._known))  # fmt: skip
+
+    def encode_response(self, found: Embeddings, asked: Texts) -> dict[str, Any]:
+        """See Embedding."""
+        rows: list[dict[str, Any]] = [{"embeddings": {"values": row}} for row in found.vectors.tolist()]
+        if found.usage and rows:  # counted together, told with the first
+            rows[0]["embeddings"]["statistics"] = {"token_count": found.usage.input, "truncated": False}
+        return {"predictions": rows}
+
+
 class CohereEmbedding:
     """POST /v2/embed; what the texts are for must be said, and is a document unless the caller says otherwise."""
 
-    most: ClassVar[int] = 96
     _known: ClassVar[frozenset[str]] = frozenset({"model", "texts", "inputs", "embedding_types", "output_dimension"})
+
+    def most(self, model: str) -> int:
+        """See Embedding."""
+        return 96
 
     def path(self, asked: Texts) -> str:
         """See Embedding."""
@@ -231,8 +287,11 @@ class CohereEmbedding:
 class OllamaEmbedding:
     """POST /api/embed. A text that is too long is cut silently unless `truncate` is false, so it is."""
 
-    most: ClassVar[int] = 512
     _known: ClassVar[frozenset[str]] = frozenset({"model", "input", "dimensions", "prompt"})
+
+    def most(self, model: str) -> int:
+        """See Embedding."""
+        return 512
 
     def path(self, asked: Texts) -> str:
         """See Embedding."""
@@ -272,6 +331,7 @@ EMBEDDINGS: dict[str, Embedding] = {
     "openai-responses": _OPENAI,
     "openai-completions": _OPENAI,
     "gemini": GeminiEmbedding(),
+    "vertex": VertexEmbedding(),
     "cohere": CohereEmbedding(),
     "ollama": _OLLAMA,
     "ollama-generate": _OLLAMA,
@@ -283,7 +343,8 @@ def _matrix(rows: Iterable[Any]) -> Array:
     made = []
     for i, row in enumerate(rows):
         try:
-            vector = np.frombuffer(base64.b64decode(row), "<f4") if isinstance(row, str) else np.asarray(row, "<f4")
+            with np.errstate(over="ignore"):  # too large becomes infinite, and is refused as that
+                vector = np.frombuffer(base64.b64decode(row), "<f4") if isinstance(row, str) else np.asarray(row, "<f4")
         except (ValueError, TypeError):
             vector = np.empty((0, 0), "<f4")
         if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():

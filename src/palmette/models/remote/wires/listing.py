@@ -154,6 +154,24 @@ class GeminiList:
         return {"name": f"models/{model.name}", **given(more)}
 
 
+class VertexList(GeminiList):
+    """GET …/publishers/google/models, in pages; names begin with publishers/google/models/."""
+
+    def decode(self, body: Any) -> tuple[list[Listed], str]:
+        """See ModelList."""
+        rows = _rows(body, "publisherModels")
+        named = [(text(row.get("name")).rpartition("/models/")[2], row) for row in rows]
+        return [Listed(name, raw=row) for name, row in named], text(body.get("nextPageToken"))
+
+    def encode(self, models: Sequence[Listed]) -> dict[str, Any]:
+        """See ModelList."""
+        return {"publisherModels": [self.encode_one(model) for model in models]}
+
+    def encode_one(self, model: Listed) -> dict[str, Any]:
+        """See ModelList."""
+        return {"name": f"publishers/google/models/{model.name}"}
+
+
 class CohereList:
     """GET /v1/models, in pages."""
 
@@ -219,6 +237,7 @@ LISTS: dict[str, ModelList] = {
     "openai-completions": _OPENAI,
     "anthropic": AnthropicList(),
     "gemini": GeminiList(),
+    "vertex": VertexList(),
     "cohere": CohereList(),
     "ollama": _OLLAMA,
     "ollama-generate": _OLLAMA,
@@ -240,7 +259,7 @@ def _some(value: Any) -> int | None:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, (list, tuple)) else ()
+    return tuple(filter(None, map(text, value))) if isinstance(value, (list, tuple)) else ()
 
 
 def _seconds(value: Any) -> int | None:

@@ -54,6 +54,11 @@ def _failed(body: Mapping[str, Any]) -> None:
         raise ProviderFailed(complaint(body) or "the provider says that it failed, and not why")
 
 
+def _mark(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The id of the item that an event belongs to."""
+    return given({"id": body.get("item_id") or None})
+
+
 def _text(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Text:
     if row.get("type") == "refusal":
         return Text(text(row.get("refusal")), {**meta, "refusal": True})
@@ -122,29 +127,31 @@ class Reading:
         return list(self._grown(kind, place, more, body))
 
     def _grown(self, kind: str, place: int, more: str, body: Mapping[str, Any]) -> Iterator[Event]:
-        meta = given({"id": body.get("item_id") or None})
-        scores = scores_of(body.get("logprobs"))
+        told = body.get("logprobs")
+        scores = scores_of(told) if told else ()
+        if scores and kind.endswith(".delta"):
+            self._scored = True
         if kind in ("response.output_text.delta", "response.refusal.delta"):
-            marks = {**meta, **self._marks.get(place, {})}
+            if not self._first(place, "text", number(body.get("content_index"))):
+                yield Event(more, logprobs=scores)
+                return
+            marks = {**_mark(body), **self._marks.get(place, {})}
             if kind == "response.refusal.delta":
                 self._refused, marks["refusal"] = True, True
-            new = self._first(place, "text", number(body.get("content_index")))
-            self._scored = self._scored or bool(scores)
-            yield Event(more, meta=marks, new=new, logprobs=scores)
+            yield Event(more, meta=marks, new=True, logprobs=scores)
         elif kind == "response.content_part.done":
             notes = inner(body.get("part")).get("annotations")
             if notes:
                 new = self._first(place, "text", number(body.get("content_index")))
-                yield Event(meta={**meta, "annotations": notes}, new=new)
+                yield Event(meta={**_mark(body), "annotations": notes}, new=new)
         elif kind == "response.function_call_arguments.delta":
             self._written.add(place)
-            self._scored = self._scored or bool(scores)
             yield Event(call=(self._call(place), "", "", more), logprobs=scores)
         elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
             at = body.get("summary_index") if "summary" in kind else body.get("content_index")
             new = self._first(place, "thought", 0)
             between = "\n\n" if self._first(place, kind, number(at)) and not new else ""
-            yield Event(reasoning=between + more, meta=meta, new=new, thinks=True)
+            yield Event(reasoning=between + more, meta=_mark(body) if new else None, new=new, thinks=True)
 
     def _first(self, place: int, kind: str, index: int) -> bool:
         """Whether this is the first time that a part of an item is seen."""

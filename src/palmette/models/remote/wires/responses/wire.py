@@ -52,6 +52,7 @@ class Responses:
     schemas: ClassVar[str] = "openai-responses"
     lacks: ClassVar[frozenset[str]] = frozenset({
         "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "n",
+        "prompt_logprobs",
     })  # fmt: skip
 
     def path(self, request: Request, stream: bool) -> str:
@@ -74,8 +75,8 @@ class Responses:
             "top_p": request.top_p, "top_logprobs": request.top_logprobs or None, "tools": flat_tools(request.tools),
             "tool_choice": said_choice(request.tool_choice), "parallel_tool_calls": request.parallel_tools,
             "include": include, "text": form or None, "reasoning": given({"effort": request.effort}) or None,
-            "stream": True if stream else None,
         })  # fmt: skip
+        body["stream"] = stream  # said in any case: transformers' server streams unless it is told not to
         said = any(isinstance(p, ToolResult) and p.failed for m in request.messages for p in m.parts)
         notes = ["failed: this API has no mark for a call that failed; its text alone says so"] if said else []
         return merged(body, extra), notes

@@ -130,7 +130,7 @@ class ResponsesWriter:
 
     def _say(self, event: Event, scores: tuple[TokenScore, ...]) -> None:
         meta = dict(event.meta or {}) if event.call is None else {}
-        item, refusal = self._open, bool(meta.get("refusal"))
+        item = self._open
         if item is None or item.kind != "message" or meta.get("id", item.row["id"]) != item.row["id"]:
             phase = {"phase": meta["phase"]} if meta.get("phase") else {}
             item = self._start("message", "msg", meta.get("id"), {"role": "assistant", "content": [], **phase})
@@ -138,14 +138,16 @@ class ResponsesWriter:
         if event.new or not item.parts:
             self._end_part(item)
             item.parts.append(([], meta, []))
-            self._grow("content_part.added", item, content_index=len(item.parts) - 1, part=_empty(refusal))
+            part = _empty(bool(meta.get("refusal")))
+            self._grow("content_part.added", item, content_index=len(item.parts) - 1, part=part)
         texts, known, kept = item.parts[-1]
         known.update(meta)
         texts.append(event.text)
         kept += scores
         if event.text or scores:
-            kind, more = ("refusal.delta", {}) if refusal else ("output_text.delta", {"logprobs": _rows(scores)})
-            self._grow(kind, item, content_index=len(item.parts) - 1, delta=event.text, **more)
+            kind = "refusal" if known.get("refusal") else "output_text"
+            more = {} if known.get("refusal") else {"logprobs": _rows(scores)}
+            self._grow(f"{kind}.delta", item, content_index=len(item.parts) - 1, delta=event.text, **more)
 
     def _ask(self, event: Event, scores: tuple[TokenScore, ...]) -> None:
         assert event.call is not None
@@ -162,7 +164,7 @@ class ResponsesWriter:
 
     def _score(self, scores: tuple[TokenScore, ...]) -> None:
         """Scores that came without a text of their own go to what is open."""
-        if self._open is not None and self._open.parts:
+        if self._open is not None and self._open.parts and not self._open.parts[-1][1].get("refusal"):
             self._say(Event(), scores)
         elif self._calls:
             self._ask(Event(call=(max(self._calls), "", "", "")), scores)
@@ -173,7 +175,7 @@ class ResponsesWriter:
         for item in output:
             for row in item.get("content", ()):
                 if row["type"] == "output_text":
-                    row["logprobs"] += _rows(tuple(self._late))
+                    row["logprobs"] = [*row["logprobs"], *_rows(tuple(self._late))]  # what was sent stays as it was
                     return
 
     # -- ends ----------------------------------------------------------------------------------------------------------
