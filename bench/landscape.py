@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from palmette.weights.landscape.direction import Random
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from palmette.weights.landscape.direction import Random
 from palmette.weights.landscape.landscape import measure
 from palmette.weights.landscape.metric import TokenLoss
 from palmette.weights.landscape.space import Space

@@ -13,10 +13,10 @@ import pytest
 import tiny
 import torch
 from numpy.polynomial import chebyshev
+from palmette.weights.landscape.direction import Between, Gradient, Quantised, Random, cosine
 
 import palmette
 from palmette.core.errors import BadParameter, MismatchedModels, OutputError
-from palmette.weights.landscape.direction import Between, Gradient, Quantised, Random, cosine
 from palmette.weights.landscape.landscape import measure, plateau
 from palmette.weights.landscape.metric import TokenLoss, difference, estimate, windows
 from palmette.weights.landscape.space import Space

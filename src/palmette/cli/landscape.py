@@ -34,7 +34,8 @@ def _how(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--metric", type=click.Choice(["loss", "error"]), default="loss", show_default=True,
                      help="Nats a token, or the share of tokens that are guessed wrong."),
         click.option("--select", default="", help="A regular expression: move only parameters whose names hold it."),
-        click.option("--tokens", type=click.IntRange(1), default=2048, show_default=True, help="Tokens predicted at each point."),
+        click.option("--tokens", type=click.IntRange(1), default=2048, show_default=True,
+                     help="Tokens predicted at each point."),
         click.option("--length", type=click.IntRange(2), default=128, show_default=True, help="Tokens of a sequence."),
         click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
                      help="What the model computes in; positions are float32, rounded once."),
@@ -52,20 +53,30 @@ def _how(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("landscape", short_help="Measure and draw the loss around a model.")
 @click.argument("model", required=False)
 @click.option("--data", "texts", multiple=True, required=True, metavar="[NAME=]FILE",
-              help="The text whose tokens are predicted; several are weighed alike. A .jsonl file holds documents.")  # fmt: skip
+              help="The text to predict; several are weighed alike. A .jsonl file holds documents.")  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A picture: .html, .png or .svg.")
 @_files
 @click.option("--plane", default="random", show_default=True,
-              help="random, gradient, hessian, quant:int4, pca:CHECKPOINTS, task-vectors:A,B,C, or folders: A / A,B / BASE,A,B.")  # fmt: skip
+              help="random, gradient, hessian, quant:int4, pca:CHECKPOINTS, task-vectors:A,B,C, or folders: "
+                   "A / A,B / BASE,A,B.")  # fmt: skip
 @click.option("--line", is_flag=True, help="One direction only.")
 @click.option("--merge", "merges", multiple=True, type=click.Path(path_type=Path), metavar="RECIPE",
               help="Draw the base, the parents and the merges of recipes on one plane.")  # fmt: skip
 @click.option("--best", type=click.Path(path_type=Path), metavar="RECIPE",
               help="Write the best merge on the plane of two checkpoints as a recipe for palmette merge.")  # fmt: skip
-@click.option("--profile", type=click.IntRange(1), metavar="K", help="K random lines instead: the basin's radius with an interval.")
+@click.option(
+    "--profile",
+    type=click.IntRange(1),
+    metavar="K",
+    help="K random lines instead: the basin's radius with an interval.",
+)
 @click.option("--layers", metavar="CHANGE", help="Change one layer at a time instead: quant:int4 or noise:0.1.")
-@click.option("--sharpness", is_flag=True, help="The largest curvatures instead, and the learning rate that they allow.")
-@click.option("--rise", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, help="What a basin's edge is.")
+@click.option(
+    "--sharpness", is_flag=True, help="The largest curvatures instead, and the learning rate that they allow."
+)
+@click.option(
+    "--rise", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, help="What a basin's edge is."
+)
 @click.option("--norm", type=click.Choice(["filter", "layer", "element", "none"]), default="filter", show_default=True,
               help="What a random direction's size is taken from.")  # fmt: skip
 @click.option("--span", help="The coordinates' range, as -0.5:0.5 (default: as far as the loss is below guessing).")
@@ -84,7 +95,7 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
 
     \b
       palmette landscape ./gpt2 --data text.txt --out plane.html
-      palmette landscape ./base --plane ./math,./code --data math=m.txt --data code=c.txt --out plane.html --best best.yml
+      palmette landscape ./base --plane ./math,./code --data m.txt --data c.txt --out plane.html --best best.yml
       palmette landscape --merge recipe.yml --data text.txt --out merge.html
       palmette landscape ./one --plane ./two --line --data text.txt --out barrier.html
       palmette landscape ./gpt2 --profile 8 --data text.txt --out basin.html
@@ -94,8 +105,12 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
     paths = [out, *_paths(options)]
     asked = [name for name in ("profile", "layers", "sharpness") if options[name]]
     if len(asked) > 1 or (asked and (options["line"] or options["merges"] or options["plane"] != "random")):
-        other = asked[1:] or [name for name in ("line", "merges", "plane") if options[name] not in (False, (), "random")]
-        raise UsageError(f"--{asked[0]} and --{other[0].replace('merges', 'merge')} are two pictures; ask for one at a time")
+        other = asked[1:] or [
+            name for name in ("line", "merges", "plane") if options[name] not in (False, (), "random")
+        ]
+        raise UsageError(
+            f"--{asked[0]} and --{other[0].replace('merges', 'merge')} are two pictures; ask for one at a time"
+        )
     wanted = (".json",) if asked == ["sharpness"] else _PICTURES
     if out.suffix not in wanted:
         raise UsageError(f"--out {out.name!r} should end in {' or '.join(wanted)}")
@@ -118,12 +133,8 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """The options with what their texts mean."""
-    read = {"span": _span(options["span"]), "shard": _shard(options["shard"])}
-    if options["ray"] is not None:
-        read["ray"] = True if options["ray"] == "here" else options["ray"]
-    else:
-        read["ray"] = False
-    return options | read
+    ray = {None: False, "here": True}.get(options["ray"], options["ray"])
+    return options | {"span": _span(options["span"]), "shard": _shard(options["shard"]), "ray": ray}
 
 
 def _paths(options: dict[str, Any]) -> list[Path]:

@@ -11,7 +11,6 @@ import click
 
 from palmette.core.errors import OutputError, UsageError
 from palmette.models.landscape import (
-    Sharpness,
     basin,
     landscape,
     landscape_shard,
@@ -21,6 +20,7 @@ from palmette.models.landscape import (
 from palmette.weights.landscape.landscape import Landscape
 from palmette.weights.landscape.pictures.write import formats, write
 from palmette.weights.landscape.profile import Layers, Profile
+from palmette.weights.landscape.sharpness import Sharpness
 
 __all__ = ["finished", "measured"]
 
@@ -86,14 +86,16 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
         return [f"  {name:<{width}}  {a.value:+.4f} ± {2 * a.error:.4f}   noise of the same size {b.value:+.4f}"
                 for name, a, b, _ in made.rows]  # fmt: skip
     lines = [_mark(name, mark) for name, mark in made.marks.items() if mark.off >= 5e-4]
-    low, value = made.argmin()
-    where = ", ".join(f"{x:.3f} × {label}" for x, label in zip(low, made.labels, strict=True))
+    at, value = made.argmin()
+    where = ", ".join(f"{x:.3f} × {label}" for x, label in zip(at, made.labels, strict=True))
     checked = made.marks["lowest"].loss
     truth = f"; measured there: {checked.value:.4f} ± {checked.error:.2g}" if checked is not None else ""
     lines.append(f"lowest: {value:.4f} at {where}{truth}")
     if made.tasks:
-        lines += [f"  {name}: {float(made.task(name)(*low)):.4f} there, {made.task(name).argmin()[1]:.4f} at its own best"
-                  for name in made.tasks]  # fmt: skip
+        own = {name: made.task(name) for name in made.tasks}
+        lines += [
+            f"  {name}: {float(one(*at)):.4f} there, {one.argmin()[1]:.4f} at its own best" for name, one in own.items()
+        ]
     ends = [name for name, mark in made.marks.items() if name not in ("lowest", "the model") and mark.off < 5e-4]
     for name in ends:
         end = made.marks[name].at
@@ -115,7 +117,8 @@ def _recipe(made: Landscape | Profile | Layers, path: Path) -> None:
     at = made.argmin()[0]
     held = {
         "merge_method": "task_arithmetic", "base_model": spans["base"], "dtype": "float32",
-        "models": [{"model": folder, "parameters": {"weight": round(x, 6)}} for folder, x in zip(spans["to"], at, strict=True)],
+        "models": [{"model": folder, "parameters": {"weight": round(x, 6)}}
+                   for folder, x in zip(spans["to"], at, strict=True)],
         "parameters": {"normalize": False},
     }  # fmt: skip
     try:

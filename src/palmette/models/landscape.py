@@ -18,12 +18,12 @@ from palmette.models.landscapes.subject import Data, Precision, Score, Subject, 
 from palmette.models.landscapes.workers import Pool
 from palmette.weights.landscape.directions.base import Direction, Norm, Quantised, Random, Scaled
 from palmette.weights.landscape.directions.checkpoints import Principal, tensors_of
-from palmette.weights.landscape.directions.slope import spectrum
-from palmette.weights.landscape.evaluate import Evaluator, Local, Progress, quiet
+from palmette.weights.landscape.directions.slope import Hessian
+from palmette.weights.landscape.evaluate import Evaluator, Progress, quiet
 from palmette.weights.landscape.landscape import Landscape
 from palmette.weights.landscape.measure import Extra, Plan, measure, measure_shard
-from palmette.weights.landscape.metric import Estimate, estimate
 from palmette.weights.landscape.profile import Layers, Profile, measure_layers, measure_profile
+from palmette.weights.landscape.sharpness import Sharpness, measure_sharpness
 from palmette.weights.landscape.store import Store
 
 __all__ = ["Sharpness", "basin", "landscape", "landscape_shard", "robustness", "sharpness"]
@@ -148,10 +148,13 @@ def _measured(
     about = {"directions": recipes, "vectors": [_digest(vector) for vector in vectors]}  # a folder's content may change
     with closing(_store(store, subject, about, shard)) as kept:
         facts = {
-            "title": f"Loss landscape of {_shown(model or origin)}", "directions": [str(one) for one in named.directions],
-            "data": subject.spec["data"], "said": _explained(space, named.directions), "trajectory": named.trajectory,
+            "title": f"Loss landscape of {_shown(model or origin)}",
+            "directions": [str(one) for one in named.directions],
+            "data": subject.spec["data"],
+            "said": _explained(space, named.directions),
+            "trajectory": named.trajectory,
             "best": named.best,
-        }  # fmt: skip
+        }
         if named.best:
             facts["checkpoints"] = {"base": str(origin), "to": [_folder(one) for one in named.directions]}
         points = dict(named.marks)
@@ -225,45 +228,10 @@ def robustness(
     subject, run = _opened(folder_at(str(model)), data, how)
     chosen = list(parts) if parts is not None else _parts(subject.space)
     with closing(_store(store, subject, {"directions": [recipe("").spec(), {"seed": seed}]})) as kept:
-        made = measure_layers(subject.space, subject.metric, chosen, recipe, seed=seed, store=kept, progress=progress, run=run)
-    return replace(made, facts=made.facts | {"title": f"{change} of {_shown(model)}, part by part"})
-
-
-@dataclass(frozen=True)
-class Sharpness:
-    """How sharp a minimum is.
-
-    Args:
-        values: the largest eigenvalues of the Hessian, from the largest down.
-        residuals: how far each is from being one, as a share of the largest.
-        products: products with the Hessian that it took.
-        error: standard error of the largest, over the examples: other text would give another.
-        origin: the loss.
-        exact: False where gradients' differences had to serve.
-        facts: what was measured.
-    """
-
-    values: list[float]
-    residuals: list[float]
-    products: int
-    error: float
-    origin: Estimate
-    exact: bool
-    facts: dict[str, Any]
-
-    @property
-    def learning_rate(self) -> float:
-        """2 / λ_max: gradient descent with a larger one leaves the minimum (arXiv 2103.00065)."""
-        return 2 / self.values[0] if self.values[0] > 0 else float("inf")
-
-    def __str__(self) -> str:
-        facts = self.facts
-        return (
-            f"λ_max {self.values[0]:.5g} ± {self.error:.2g}; plain gradient descent needs a learning rate below "
-            f"{self.learning_rate:.3g}; further eigenvalues {', '.join(f'{v:.4g}' for v in self.values[1:])}; "
-            f"{self.products} products with the Hessian{'' if self.exact else ' (differences of gradients)'}; loss "
-            f"{self.origin.value:.4f}; {facts['tokens']:,} tokens in {facts['sequences']} sequences; {facts['dtype']}"
+        made = measure_layers(
+            subject.space, subject.metric, chosen, recipe, seed=seed, store=kept, progress=progress, run=run
         )
+    return replace(made, facts=made.facts | {"title": f"{change} of {_shown(model)}, part by part"})
 
 
 def sharpness(model: str | Path, data: Data, *, count: int = 5, tolerance: float = 1e-6, **how: Any) -> Sharpness:
@@ -280,17 +248,7 @@ def sharpness(model: str | Path, data: Data, *, count: int = 5, tolerance: float
     True
     """
     subject, _ = _opened(folder_at(str(model)), data, how)
-    space, metric = subject.space, subject.metric
-    found = spectrum(space, metric, count, tolerance)
-    sharp, largest = found.vectors[0].float(), max(abs(float(found.values[0])), 1e-12)
-    step = (0.02 / largest) ** 0.5  # the loss changes by about 0.01
-    with Local(space, metric) as run:
-        run.aim([sharp])
-        down, here, up = run([(-step,), (0.0,), (step,)])
-    error = estimate((up - 2 * here + down) / step**2, metric.counts).error
-    facts = {"tokens": metric.tokens, "sequences": len(metric.counts), "dtype": str(found.vectors.dtype).removeprefix("torch.")}
-    return Sharpness(found.values.tolist(), found.residuals.tolist(), found.products, error,
-                     estimate(here, metric.counts), found.exact, facts)  # fmt: skip
+    return measure_sharpness(subject.space, subject.metric, count, tolerance)
 
 
 @dataclass(frozen=True)
@@ -325,11 +283,17 @@ def _opened(origin: Path, data: Data | None, given: dict[str, Any]) -> tuple[Sub
         if subject.job is None:
             raise BadParameter("a metric that is a function stays in this process: leave workers and ray out")
         count = how.workers or 1
-        run = Cluster(subject.job, count, how.ray if isinstance(how.ray, str) else None) if how.ray else Pool(subject.job, count)
+        run = (
+            Cluster(subject.job, count, how.ray if isinstance(how.ray, str) else None)
+            if how.ray
+            else Pool(subject.job, count)
+        )
     return subject, run
 
 
-def _store(path: str | Path | None, subject: Subject, about: dict[str, Any], shard: tuple[int, int] | None = None) -> Store:
+def _store(
+    path: str | Path | None, subject: Subject, about: dict[str, Any], shard: tuple[int, int] | None = None
+) -> Store:
     """Where points are kept; a shard has a file beside the whole's."""
     if shard is not None:
         if path is None:
@@ -361,9 +325,17 @@ def _folder(direction: Direction) -> str:
 
 
 def _explained(space: Any, directions: Sequence[Direction]) -> list[str]:
-    """What principal directions explain."""
+    """What principal directions explain, and how sharp eigenvectors are."""
+    if any(isinstance(one, Hessian) for one in directions):
+        values = space.kept["hessian"].values
+        sharp = ", ".join(f"{values[one.index]:.4g}" for one in directions if isinstance(one, Hessian))
+        return [f"eigenvalues {sharp}"]
     found = [one for one in directions if isinstance(one, Principal)]
-    return [f"explained {sum(found[0].spectrum(space)[2][one.index] for one in found):.1%} of the differences"] if found else []
+    return (
+        [f"explained {sum(found[0].spectrum(space)[2][one.index] for one in found):.1%} of the differences"]
+        if found
+        else []
+    )
 
 
 def _parts(space: Any) -> list[str]:

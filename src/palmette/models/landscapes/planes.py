@@ -70,7 +70,9 @@ def plane_of(text: str, seed: int, norm: Norm) -> Named:
         return Named([Hessian(0, norm), Hessian(1, norm)], ("sharpest direction", "second sharpest"))
     if kind == "quant" and colon:
         change = Quantised(quantised(text))
-        return Named([change, Like(change, seed)], (f"int{change.bits} error", "random of its size"), [(-0.5, 2.0), (-2.0, 2.0)])
+        return Named(
+            [change, Like(change, seed)], (f"int{change.bits} error", "random of its size"), [(-0.5, 2.0), (-2.0, 2.0)]
+        )
     if kind in ("pca", "task-vectors") and colon:
         return _principal(text, rest, trajectory=kind == "pca")
     return _through(text, seed)
@@ -99,7 +101,9 @@ def merge_plane(recipes: Sequence[Any]) -> tuple[Named, Path]:
     """
     made = [one if isinstance(one, Merge) else merge(one, fetch=snapshot) for one in recipes]
     plan = made[0].plan
-    folders = [(str(reference), _folder_of(model)) for reference, model in plan.models.items() if hasattr(model, "folder")]
+    folders = [
+        (str(reference), _folder_of(model)) for reference, model in plan.models.items() if hasattr(model, "folder")
+    ]
     base = dict(folders).get(str(plan.recipe.base), folders[0][1])
     others = [(name, folder) for name, folder in folders if folder != base]
     parents = dict(zip(_short([name for name, _ in others]), [folder for _, folder in others], strict=True))
@@ -143,7 +147,9 @@ def _principal(text: str, rest: str, trajectory: bool) -> Named:
     what = "trajectory" if trajectory else "task vectors"
     span = [(-1.3, 1.3)] * 2  # the farthest checkpoint is at 1 or -1
     marks = dict(zip(_short(names), folders, strict=True))
-    return Named([Principal(folders, i) for i in (0, 1)], (f"{what}, 1st", f"{what}, 2nd"), span, None, marks, trajectory)
+    return Named(
+        [Principal(folders, i) for i in (0, 1)], (f"{what}, 1st", f"{what}, 2nd"), span, None, marks, trajectory
+    )
 
 
 def _through(text: str, seed: int) -> Named:
@@ -153,13 +159,17 @@ def _through(text: str, seed: int) -> Named:
         base = None if names[0] == "base" and not Path("base").is_dir() else _checkpoint(names[0], text)
         names = names[1:]
     if len(names) > 2:
-        raise BadParameter(f"plane {text!r}: two checkpoints and a base span a plane; for more write task-vectors:{text}")
+        raise BadParameter(
+            f"plane {text!r}: two checkpoints and a base span a plane; for more write task-vectors:{text}"
+        )
     folders = [_checkpoint(name, text) for name in names]
     short = _short(names)
     marks = dict(zip(short, folders, strict=True))
     if len(folders) == 1:
         way = Between(folders[0])
-        return Named([way, Like(way, seed)], (short[0], "random of its size"), [TO_CHECKPOINTS, (-1.0, 1.0)], base, marks)
+        return Named(
+            [way, Like(way, seed)], (short[0], "random of its size"), [TO_CHECKPOINTS, (-1.0, 1.0)], base, marks
+        )
     return Named([Between(folder) for folder in folders], tuple(short), [TO_CHECKPOINTS] * 2, base, marks, best=True)
 
 
@@ -172,7 +182,9 @@ def _checkpoint(name: str, text: str) -> str:
         found = str(folder_at(plain))
     else:
         near = near_miss(text, PLANES)
-        raise BadParameter(f"plane {text!r}: there is no folder {plain!r}.{near} Known: {', '.join(PLANES)}, A and B being folders")
+        raise BadParameter(
+            f"plane {text!r}: there is no folder {plain!r}.{near} Known: {', '.join(PLANES)}, A and B being folders"
+        )
     if plus and not Path(adapter).expanduser().is_dir():
         raise BadParameter(f"plane {text!r}: there is no folder {adapter!r}")
     return found + plus + adapter

@@ -65,7 +65,9 @@ class Job:
     def as_json(self) -> str:
         """One line."""
         arrays = {name: getattr(self, name).astype(int).tolist() for name in ("ids", "real", "groups")}
-        plain = {name: getattr(self, name) for name in ("folder", "tasks", "metric", "select", "dtype", "device", "threads")}
+        plain = {
+            name: getattr(self, name) for name in ("folder", "tasks", "metric", "select", "dtype", "device", "threads")
+        }
         return json.dumps(plain | arrays)
 
     @staticmethod
@@ -119,7 +121,9 @@ class Subject:
             net = module(folder, device)
             space = Space(net, select, getattr(torch, dtype))
             tokenizer = FileTokenizer(folder)
-            scored = Scored(net, lambda: metric(_local(net, tokenizer, str(model))), getattr(metric, "__name__", "score"))
+            scored = Scored(
+                net, lambda: metric(_local(net, tokenizer, str(model))), getattr(metric, "__name__", "score")
+            )
             return Subject(folder, space, scored, None, _spec(space, "function", count) | {"metric": scored.unit})
         if data is None:
             raise BadParameter("there is no data: name a text file, or hand over documents")
@@ -146,7 +150,8 @@ def _texts(
     named = data if isinstance(data, Mapping) else {"": data}
     if not named:
         raise BadParameter("the data is empty")
-    rows, examples, labels = [], [], []
+    rows, examples = [], []
+    labels: list[str] = []
     for name, text in named.items():
         pieces, real, origin = windows(documents(text, tokenizer), length, max(1, tokens // len(named)))
         clusters = origin if len(np.unique(origin)) >= CLUSTERS else np.arange(len(origin))
@@ -171,11 +176,15 @@ def documents(data: str | Path | Sequence[str], tokenizer: FileTokenizer) -> lis
         path = Path(data).expanduser()
         try:
             text = path.read_text(encoding="utf-8")
-            data = [text] if path.suffix != ".jsonl" else [str(json.loads(line)["text"]) for line in text.splitlines() if line]
+            data = (
+                [text]
+                if path.suffix != ".jsonl"
+                else [str(json.loads(line)["text"]) for line in text.splitlines() if line]
+            )
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the data {str(path)!r} cannot be read: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{str(path)!r}: every line should be a JSON object with a \"text\": {error!r}") from error
+            raise UsageError(f'{str(path)!r}: every line should be a JSON object with a "text": {error!r}') from error
     return [list(tokenizer.encode(text)) for text in data if text]
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,9 @@ class Worker:
         import torch
 
         size, place = self._space.size, self._space.device
-        self._local.aim([
-            (torch.from_file(v, shared=True, size=size) if isinstance(v, str) else torch.from_numpy(np.array(v))).to(place)
-            for v in vectors
-        ])  # fmt: skip
+        read = [torch.from_file(v, shared=True, size=size) if isinstance(v, str) else torch.from_numpy(np.array(v))
+                for v in vectors]  # fmt: skip
+        self._local.aim([vector.to(place) for vector in read])
 
     def take(self, *vectors: Any) -> None:
         """The same, each vector an argument of its own."""
@@ -96,10 +96,8 @@ class Pool:
             one.wait()
             for pipe in (one.stdin, one.stdout):
                 if pipe is not None:
-                    try:
+                    with suppress(OSError):  # what was still to be sent no longer matters
                         pipe.close()
-                    except OSError:
-                        pass  # what was still to be sent no longer matters
         self._home.cleanup()
 
     def aim(self, directions: Sequence[Any]) -> None:
@@ -137,7 +135,9 @@ def _receive(one: subprocess.Popen[str]) -> dict[str, Any]:
     assert one.stdout is not None
     line = one.stdout.readline()
     if not line:
-        raise PalmetteError("a worker process has ended; what was measured is kept (is there memory for one more model?)")
+        raise PalmetteError(
+            "a worker process has ended; what was measured is kept (is there memory for one more model?)"
+        )
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise PalmetteError(f"a worker process failed: {answer['error']}")

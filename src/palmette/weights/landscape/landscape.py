@@ -34,7 +34,7 @@ class Mark:
 
     def said(self, name: str) -> str:
         """As a picture labels it."""
-        return name if self.off < 5e-4 else f"{name} ({self.off:.1%} of ‖θ‖ off the plane)"
+        return name if self.off < 5e-4 else f"{name} ({self.off:.1%} off)"
 
 
 @dataclass

@@ -33,7 +33,9 @@ def refuse(space: Space, metric: Metric, directions: Sequence[Any]) -> None:
         if not bool(d.any()):
             raise BadParameter(f"direction {i + 1} is zero everywhere: nothing would move")
     if len(directions) == 2 and abs(cosine(*directions)) > 0.999:
-        raise BadParameter("both directions are the same line (their cosine is 1 or -1); take another seed or checkpoint")
+        raise BadParameter(
+            "both directions are the same line (their cosine is 1 or -1); take another seed or checkpoint"
+        )
     if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in space.model.modules()):
         raise BadParameter("the model has batch norm, whose statistics belong to the weights that it was trained with")
 
@@ -56,7 +58,9 @@ def doubts(
     if bad:
         flags.append(f"{bad} of {len(made.points)} points have no finite loss; they are kept as they are, not replaced")
     if made.held_out[0] > wanted:
-        flags.append(f"the surrogate misses held-out points by {made.held_out[0]:.2g}, more than the {wanted:.2g} asked")
+        flags.append(
+            f"the surrogate misses held-out points by {made.held_out[0]:.2g}, more than the {wanted:.2g} asked"
+        )
     checked = made.facts.get("checked")
     if checked and checked[1] > max(made.band / 2 if np.isfinite(made.band) else 0.0, 1e-2):
         flags.append(f"{made.facts['dtype']} is off float32 by {checked[1]:.2g}, more than the error bars; use float32")
@@ -78,11 +82,17 @@ def _axes(
             flags.append(f"both axes move the 1-D parameters alike (cosine {shared:.2f}); use one_d='zero' or 'rms'")
     if any(recipe.get("norm") == "none" for recipe in recipes):
         flags.append("norm none: the picture depends on how large the weights happen to be, and compares with no other")
-    reach = max(max(abs(a), abs(b)) * r for a, b, r in zip(made.surrogate.low, made.surrogate.high, made.radii, strict=True))
+    reach = max(
+        max(abs(a), abs(b)) * r for a, b, r in zip(made.surrogate.low, made.surrogate.high, made.radii, strict=True)
+    )
     if reach > 1 and kinds and set(kinds) <= set(DRAWN):
-        flags.append(f"the picture reaches to {reach:.2g} times the length of the weights: far beyond any neighbourhood")
+        flags.append(
+            f"the picture reaches to {reach:.2g} times the length of the weights: far beyond any neighbourhood"
+        )
     if space.dtype == torch.bfloat16 and reach < 2**-7:
-        flags.append(f"the picture reaches to a relative radius of {reach:.2g}, about the rounding of bfloat16; use float32")
+        flags.append(
+            f"the picture reaches to a relative radius of {reach:.2g}, about the rounding of bfloat16; use float32"
+        )
     return flags
 
 

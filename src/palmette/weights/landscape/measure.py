@@ -202,7 +202,7 @@ def _held(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key
     known = list(dict.fromkeys([(0.0,) * probe.axes, *scanned]))
     left = BUDGET - 91 - len(known) if probe.axes == 2 and plan.grid is None else HELD_OUT[1]
     draw = np.random.default_rng([plan.seed, 77])
-    spots = [_place(boxes, 2 * draw.random(probe.axes) - 1) for _ in range(max(HELD_OUT[0], left))]
+    spots = [_place(boxes, (2 * draw.random(probe.axes) - 1).tolist()) for _ in range(max(HELD_OUT[0], left))]
     inside = [at for at in known if all(a <= x <= b for x, (a, b) in zip(at, boxes, strict=True))]
     return [*inside, *spots], spots
 
@@ -231,7 +231,9 @@ def _tried(
     return min(found, key=lambda trial: trial[0][1]), max(tolerance * float(reach), noise)
 
 
-def _surrogate(boxes: Sequence[Span], spots: Sequence[Key], values: NDArray[np.float64], kind: Any, degree: int) -> Surrogate:  # noqa: E501
+def _surrogate(
+    boxes: Sequence[Span], spots: Sequence[Key], values: NDArray[np.float64], kind: Any, degree: int
+) -> Surrogate:
     low, high = zip(*boxes, strict=True)
     return Surrogate(tuple(low), tuple(high), np.array(spots, float), values, kind, degree)
 
@@ -312,9 +314,7 @@ def plateau(loss: Callable[[float], float], vocabulary: int) -> Span:
     return -SCAN[-1] / 2, SCAN[-1] / 2
 
 
-def _checked(
-    space: Space, metric: Metric, directions: Sequence[Any], probe: Probe, found: _Found
-) -> tuple[int, float]:
+def _checked(space: Space, metric: Metric, directions: Sequence[Any], probe: Probe, found: _Found) -> tuple[int, float]:
     """(points, largest difference of the loss) where float32 was computed, too: what the rounding did."""
     spots = [(0.0,) * probe.axes, *found.held][:SPOTS]
     with Local(Space(space.model, space.select, torch.float32), metric) as plain:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.forward import Forward, forward_of
-from palmette.weights.landscape.space import Space
 
 __all__ = ["FEW", "Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate", "windows"]
 
@@ -102,10 +101,16 @@ class Metric(Protocol):
     """A number to be small, as sums over examples that are the same at every point."""
 
     model: Any
-    counts: Sums  # tokens (or 1) of each example
     vocabulary: int | None  # for the loss of guessing, ln V; None where there is none
     unit: str
-    tasks: Mapping[str, NDArray[np.intp]]  # which examples belong to which text
+
+    @property
+    def counts(self) -> Sums:
+        """Tokens (or 1) of each example."""
+
+    @property
+    def tasks(self) -> Mapping[str, NDArray[np.intp]]:
+        """Which examples belong to which text."""
 
     def sums(self) -> Sums:
         """The number summed over each example, at the model's present weights."""
@@ -146,7 +151,7 @@ class TokenLoss:
         self.unit = "loss (nats a token)" if kind == "loss" else "share of tokens guessed wrong"
         self.vocabulary: int | None = size if kind == "loss" else None
         self._groups = np.arange(len(ids)) if groups is None else groups
-        self.counts: Sums = np.bincount(self._groups, real[:, 1:].sum(axis=1).astype(np.float64))
+        self.counts: Sums = _grouped(self._groups, real[:, 1:].sum(axis=1).astype(np.float64))
         labels = np.array(list(tasks) or [""] * len(self.counts))
         self.tasks = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(labels.tolist()) if name}
         self._batches = [
@@ -164,7 +169,7 @@ class TokenLoss:
         """Loss or errors summed over each example, float64[examples]."""
         with torch.inference_mode():
             each = np.concatenate([self._summed(*batch) for batch in self._batches])
-        return np.bincount(self._groups, each)
+        return _grouped(self._groups, each)
 
     def _summed(self, ids: Any, real: Any) -> Sums:
         """Scores are made for tokens that are predicted only, `ROWS` at a time, and forgotten."""
@@ -179,7 +184,7 @@ class TokenLoss:
             else:
                 made.append((scores.argmax(dim=-1) != target).float())
         place = wanted.nonzero()[:, 0].cpu().numpy()
-        return np.bincount(place, torch.cat(made).double().cpu().numpy(), minlength=len(ids))
+        return _grouped(place, torch.cat(made).double().cpu().numpy(), len(ids))
 
     def total(self) -> list[Callable[[], Any]]:
         """For every batch, what computes its share of the mean loss with a graph to differentiate."""
@@ -238,3 +243,8 @@ class Scored:
         if found.shape != self.counts.shape:
             raise BadParameter(f"the metric gave {len(found)} numbers where it gave {len(self.counts)} before")
         return found
+
+
+def _grouped(places: NDArray[Any], values: Sums, count: int = 0) -> Sums:
+    """The sum of the values at each place, in their order."""
+    return np.asarray(np.bincount(places, values, minlength=count), np.float64)

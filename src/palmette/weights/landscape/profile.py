@@ -147,7 +147,9 @@ def measure_profile(
             losses.append(table.sum(axis=1) / metric.counts.sum())
             errors.append([difference(sums, start, metric.counts).error for sums in table])
     assert start is not None
-    facts = _facts(space, metric) | {"directions": f"{recipes[0]} and further seeds" if len(recipes) > 1 else str(recipes[0])}
+    facts = _facts(space, metric) | {
+        "directions": f"{recipes[0]} and further seeds" if len(recipes) > 1 else str(recipes[0])
+    }
     return Profile(ticks, np.array(losses), np.array(radius), estimate(start, metric.counts), np.array(errors), facts)
 
 
@@ -178,7 +180,9 @@ def measure_layers(
             found = []
             for direction in (change, Like(change, seed)):
                 vector = direction.make(space, metric)
-                size = sum(float(space.view(space.origin, p).double().norm()) ** 2 for p in space.parts if name in p.name)
+                size = sum(
+                    float(space.view(space.origin, p).double().norm()) ** 2 for p in space.parts if name in p.name
+                )
                 evaluator.aim([vector])
                 probe = Probe(evaluator, metric, kept, 1, progress, str(direction))
                 probe.expected = 2 * len(parts) + 1

@@ -111,16 +111,26 @@ class Surrogate:
 
     def contour(self, level: float, size: int = 201) -> list[Points]:
         """The lines on which it has this value, each float64[k, 2]; of a line, the single points."""
-        x = np.linspace(self.low[0], self.high[0], size)
         if len(self.low) == 1:
+            x = np.linspace(self.low[0], self.high[0], size)
             y = self(x) - level
             at = np.flatnonzero(y[:-1] * y[1:] < 0)
             return [np.array([[x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])]]) for i in at]
         from contourpy import contour_generator
 
-        other = np.linspace(self.low[1], self.high[1], size)
-        lines = contour_generator(x, other, self(*np.meshgrid(x, other, indexing="ij")).T).lines(level)
-        return [np.asarray(line, np.float64) for line in lines]
+        x, other, z = self.sheet(size)
+        return [np.asarray(line, np.float64) for line in contour_generator(x, other, z.T).lines(level)]
+
+    def sheet(self, size: int) -> tuple[Points, Points, Points]:
+        """Ticks of both axes, and the values at [first, second]; computed once."""
+        if size not in self._sheets:
+            x, y = (np.linspace(a, b, size) for a, b in zip(self.low, self.high, strict=True))
+            self._sheets[size] = (x, y, self(*np.meshgrid(x, y, indexing="ij")))
+        return self._sheets[size]
+
+    @cached_property
+    def _sheets(self) -> dict[int, tuple[Points, Points, Points]]:
+        return {}
 
     def _scaled(self, x: Points) -> Points:
         low, high = np.array(self.low), np.array(self.high)

@@ -29,8 +29,8 @@ class Direction:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        """As a caption says it: what is given, and not what is empty."""
-        return _said(self.spec())
+        kind, *rest = self.spec().items()  # what is given, and not what is empty
+        return f"{kind[1]}({', '.join(f'{key}={value}' for key, value in rest if value not in ('', ()))})"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,9 @@ class Like(Direction):
     def spec(self) -> dict[str, Any]:
         """See Direction."""
         return {"kind": "like", "of": self.of.spec(), "seed": self.seed}
+
+    def __str__(self) -> str:
+        return f"random, unit by unit as long as {self.of} (seed={self.seed})"
 
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
@@ -123,6 +126,9 @@ class Scaled(Direction):
         """See Direction."""
         return {"kind": "scaled", "of": self.of.spec(), "size": self.size}
 
+    def __str__(self) -> str:
+        return f"{self.size:g} × {self.of}"
+
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
         return self.of.make(space, metric).mul_(self.size)
@@ -161,12 +167,6 @@ def cosine(one: Any, two: Any) -> float:
     a, b = one.double(), two.double()
     lengths = float(a.norm() * b.norm())
     return float(a @ b) / lengths if lengths else 0.0
-
-
-def _said(spec: dict[str, Any]) -> str:
-    kind, *rest = spec.items()
-    shown = [f"{key}={_said(value) if isinstance(value, dict) else value}" for key, value in rest if value not in ("", ())]
-    return f"{kind[1]}({', '.join(shown)})"
 
 
 def _draw(view: Any, seed: int, name: str) -> None:

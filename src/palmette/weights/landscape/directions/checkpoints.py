@@ -37,6 +37,9 @@ class Between(Direction):
 
     folder: str
 
+    def __str__(self) -> str:
+        return f"to {'+'.join(Path(part).name for part in self.folder.split('+'))}"
+
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction.
 
@@ -64,6 +67,9 @@ class Principal(Direction):
     folders: tuple[str, ...]
     index: int = 0
 
+    def __str__(self) -> str:
+        return f"principal direction {self.index + 1} of {len(self.folders)} checkpoints"
+
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction.
 
@@ -72,7 +78,9 @@ class Principal(Direction):
         """
         values, mixes, _ = self.spectrum(space)
         if self.index >= len(values) or values[self.index] <= 1e-12 * max(values[0], 1e-300):
-            raise BadParameter(f"{len(self.folders)} checkpoints span no {self.index + 1} directions; name more of them")
+            raise BadParameter(
+                f"{len(self.folders)} checkpoints span no {self.index + 1} directions; name more of them"
+            )
         flat = torch.zeros_like(space.origin)
         for folder, mix in zip(self.folders, mixes[self.index], strict=True):
             for part, change in differences(space, tensors_of(folder, space), folder):
@@ -141,9 +149,7 @@ def differences(space: Space, tensors: Tensors, name: str) -> Iterator[tuple[Par
             raise MismatchedModels(f"{name}: no tensor {part.name!r}; is it another architecture?")
         found = tensors[place]
         if tuple(found.shape) != part.shape:
-            raise MismatchedModels(
-                f"{name}: {place!r} has the shape {list(found.shape)}, the model {list(part.shape)}"
-            )
+            raise MismatchedModels(f"{name}: {place!r} has the shape {list(found.shape)}, the model {list(part.shape)}")
         there = torch.from_numpy(np.array(found, np.float32)).to(space.device)
         yield part, there - space.view(space.origin, part)
 
@@ -179,7 +185,9 @@ class _Adapted(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         plain = np.array(self._weights[name], np.float32)
-        full = next((n for n in (name, f"model.{name}", f"transformer.{name}") if n in self._change._adapter.pairs), name)
+        full = next(
+            (n for n in (name, f"model.{name}", f"transformer.{name}") if n in self._change._adapter.pairs), name
+        )
         return plain + self._change.of(Part(full, 0, plain.shape, False)).numpy()
 
     def __iter__(self) -> Iterator[str]:

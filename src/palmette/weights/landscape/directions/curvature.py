@@ -1,4 +1,4 @@
-"""The Hessian of the loss: products with vectors, its largest eigenvalues by Lanczos, and what learning rate they allow.
+"""The Hessian of the loss: products with vectors, largest eigenvalues by Lanczos, the learning rate that they allow.
 
 Products are exact (the derivative of the gradient along a vector: Pearlmutter 1994), with eager attention, since fused
 attention has no second derivative on the CPU; where a model has none at all, by differences of two gradients.

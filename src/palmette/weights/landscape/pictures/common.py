@@ -1,4 +1,4 @@
-"""What every picture of a surface needs: the grid that is drawn, its colours by the rise above the lowest point, marks."""
+"""What every picture of a surface needs: the grid that is drawn, its colours by the rise, the marks, the words."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ class Drawn:
 
 def drawn(made: Landscape, size: int = SIZE) -> Drawn:
     """The surface of a plane."""
-    x, y = (np.linspace(a, b, size) for a, b in zip(made.surrogate.low, made.surrogate.high, strict=True))
-    z = made(*np.meshgrid(x, y, indexing="ij"))
+    x, y, z = made.surrogate.sheet(size)
     least, most = float(np.nanmin(z)), float(np.nanmax(z))
     top = made.plateau * 1.2 if made.plateau is not None and most > made.plateau * 1.2 > least else None
     reach = max((most if top is None else top) - least, 1e-9)

@@ -55,9 +55,15 @@ def _surface(go: Any, made: Landscape) -> Any:
     one, two = (html.escape(label) for label in made.labels)
     unit = html.escape(made.unit)
     hover = f"{one} %{{x:.3f}}<br>{two} %{{y:.3f}}<br>{unit} %{{customdata:.4f}}<extra></extra>"
-    bar = {"title": unit, "tickvals": [c for c, _ in surface.ticks], "ticktext": [f"{v:.4g}" for _, v in surface.ticks],
-           "len": 0.9, "thickness": 14}  # fmt: skip
-    common = {"x": surface.x, "y": surface.y, "customdata": surface.z.T, "hovertemplate": hover, "colorscale": "Viridis"}
+    bar = {"title": {"text": unit, "side": "right"}, "tickvals": [c for c, _ in surface.ticks],
+           "ticktext": [f"{v:.4g}" for _, v in surface.ticks], "len": 0.9, "thickness": 14}  # fmt: skip
+    common = {
+        "x": surface.x,
+        "y": surface.y,
+        "customdata": surface.z.T,
+        "hovertemplate": hover,
+        "colorscale": "Viridis",
+    }
     parts = [
         go.Surface(**common, z=surface.shown.T, surfacecolor=surface.colour.T, showscale=False, scene="scene"),
         go.Heatmap(**common, z=surface.colour.T, zsmooth="best", colorbar=bar),
@@ -76,16 +82,20 @@ def _surface(go: Any, made: Landscape) -> Any:
 
 def _contours(go: Any, made: Landscape, surface: Drawn) -> list[Any]:
     """Thin lines by the logarithm of the rise; the bounds that mean something; each text's own contours."""
-    parts = [_lines(go, made.surrogate, heights(surface)[1:-1], "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False)]
+    parts = [
+        _lines(go, made.surrogate, heights(surface)[1:-1], "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False)
+    ]
     if np.isfinite(made.band):
         level = made.origin.value + made.band
-        parts.append(_lines(go, made.surrogate, [level], "as good as the model (2 standard errors)", _RED, 2.5, "solid"))
+        parts.append(
+            _lines(go, made.surrogate, [level], "as good as the model (2 standard errors)", _RED, 2.5, "solid")
+        )
     if made.plateau is not None:
         parts.append(_lines(go, made.surrogate, [made.plateau], "the loss of guessing, ln V", "white", 2, "dash"))
     for i, name in enumerate(made.tasks):
         own = made.task(name)
         low = own.argmin()[1]
-        reach = float(np.nanmax(own(*np.meshgrid(surface.x, surface.y, indexing="ij")))) - low
+        reach = float(np.nanmax(own.sheet(201)[2])) - low
         levels = [low + reach * share for share in (0.02, 0.1, 0.3)]
         parts.append(_lines(go, own, levels, f"{name} alone", "black", 1.5, _DASHES[(i + 1) % len(_DASHES)]))
     return [part for part in parts if part is not None]
@@ -107,8 +117,11 @@ def _lines(
 def _points(go: Any, made: Landscape) -> list[Any]:
     """Marks on both halves, the path of a trajectory, and where was measured."""
     marks = reasonable(made)
-    top = drawn(made, 21).top
-    height = lambda at: float(made(*at)) if top is None else min(float(made(*at)), top)  # noqa: E731
+    top = drawn(made).top
+
+    def height(at: tuple[float, ...]) -> float:
+        return float(made(*at)) if top is None else min(float(made(*at)), top)
+
     inside = {
         name: mark for name, mark in marks.items()
         if all(a <= v <= b for v, a, b in zip(mark.at, made.surrogate.low, made.surrogate.high, strict=True))
@@ -178,12 +191,15 @@ def profile_page(made: Profile) -> bytes:
 def layers_page(made: Layers) -> bytes:
     """What each part takes, as a page of bars."""
     go = _plotly()
-    names = [html.escape(row[0]) for row in made.rows]
+    names = [html.escape(row[0].rstrip(".")) for row in made.rows]
     bars = [
-        go.Bar(y=names, x=[row[k].value for row in made.rows], name=name, orientation="h", marker_color=colour,
-               error_x={"type": "data", "array": [2 * row[k].error for row in made.rows]})
-        for k, name, colour in ((1, "the change itself", "#31688e"), (2, "random noise of the same size", "#c0c0c0"))
+        go.Bar(y=names, x=[one.value for one in values], name=name, orientation="h", marker_color=colour,
+               error_x={"type": "data", "array": [2 * one.error for one in values]})
+        for values, name, colour in (([a for _, a, _, _ in made.rows], "the change itself", "#31688e"),
+                                     ([b for _, _, b, _ in made.rows], "random noise of the same size", "#c0c0c0"))
     ]  # fmt: skip
     figure = go.Figure(bars)
-    figure.update_layout(yaxis={"autorange": "reversed"}, xaxis_title=f"rise of the {made.facts['unit']}", barmode="group")
+    figure.update_layout(
+        yaxis={"autorange": "reversed"}, xaxis_title=f"rise of the {made.facts['unit']}", barmode="group"
+    )
     return _whole(figure, str(made.facts.get("title", "Layers")), made.caption, [])

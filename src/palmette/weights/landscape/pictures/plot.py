@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,11 @@ def figure_of(made: Landscape | Profile | Layers, turn: float = -55.0, path: int
     lines = notes(made.caption, flags, int(figure.get_figwidth() * 14.5), "!")
     figure.text(0.015, 0.012, "\n".join(lines), fontsize=7.5, va="bottom")
     height = figure.get_figheight()
-    figure.subplots_adjust(bottom=(0.62 + 0.135 * len(lines)) / height, top=1 - 0.75 / height,
-                           left=0.06 if figure.get_figwidth() > 10 else 0.12, right=0.97, wspace=0.16)  # fmt: skip
+    left = 0.06 if figure.get_figwidth() > 10 else 0.11
+    if isinstance(made, Layers):
+        left = 0.04 + 0.0095 * max(len(row[0]) for row in made.rows)
+    figure.subplots_adjust(bottom=(0.62 + 0.135 * len(lines)) / height, top=1 - 0.75 / height, left=min(left, 0.5),
+                           right=0.95, wspace=0.22)  # fmt: skip
     return figure
 
 
@@ -78,7 +80,9 @@ def _planes(figure: Any, made: Landscape, turn: float, path: int | None) -> None
 
     tint = mpl.colormaps["viridis"]((surface.colour - low) / max(high - low, 1e-12))
     x, y = np.meshgrid(surface.x, surface.y, indexing="ij")
-    solid.plot_surface(x, y, surface.shown, facecolors=tint, linewidth=0, antialiased=False, rcount=81, ccount=81, shade=False)
+    solid.plot_surface(
+        x, y, surface.shown, facecolors=tint, linewidth=0, antialiased=False, rcount=81, ccount=81, shade=False
+    )
     solid.set(xlabel=made.labels[0], ylabel=made.labels[1], zlabel=made.unit)
     solid.view_init(elev=28, azim=turn)
     _map(figure, flat, made, surface)
@@ -90,7 +94,9 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     bar = figure.colorbar(shown, ax=flat, ticks=[c for c, _ in surface.ticks])
     bar.ax.set_yticklabels([f"{v:.4g}" for _, v in surface.ticks], fontsize=8)
     bar.set_label(made.unit, fontsize=8)
-    flat.contour(surface.x, surface.y, surface.z.T, levels=heights(surface)[1:-1], colors="white", linewidths=0.5, alpha=0.6)
+    flat.contour(
+        surface.x, surface.y, surface.z.T, levels=heights(surface)[1:-1], colors="white", linewidths=0.5, alpha=0.6
+    )
     said = []
     if np.isfinite(made.band) and _crossed(surface, made.origin.value + made.band):
         level = made.origin.value + made.band
@@ -99,18 +105,19 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     if made.plateau is not None and _crossed(surface, made.plateau):
         flat.contour(surface.x, surface.y, surface.z.T, levels=[made.plateau], colors="white", linestyles="--")
         said.append("white dashes: ln V, guessing")
-    grid = np.meshgrid(surface.x, surface.y, indexing="ij")
     for i, name in enumerate(made.tasks):
-        own = made.task(name)(*grid)
+        own = made.task(name).sheet(len(surface.x))[2]
         least = float(np.nanmin(own))
         levels = [least + share * (float(np.nanmax(own)) - least) for share in (0.02, 0.1, 0.3)]
         style = _STYLES[i % len(_STYLES)]
         flat.contour(surface.x, surface.y, own.T, levels=levels, colors="black", linewidths=1, linestyles=style)
         said.append(f"black {style}: {name} alone")
     if surface.top is not None:
-        said.append(f"surface drawn up to {surface.top:.3g}")
+        said.append(f"drawn up to {surface.top:.3g}")
+    if any(mark.off >= 5e-4 for mark in made.marks.values()):
+        said.append("hollow: off the plane by so much of ‖θ‖")
     flat.set(xlabel=made.labels[0], ylabel=made.labels[1])
-    flat.set_title("; ".join(said), fontsize=7.5)
+    flat.set_title("; ".join(said), fontsize=7)
 
 
 def _crossed(surface: Drawn, level: float) -> bool:
@@ -125,15 +132,18 @@ def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None
         flat.plot([marks[name].at[0] for name in shown], [marks[name].at[1] for name in shown], "w.-", linewidth=1.2)
         marks = {name: mark for name, mark in marks.items() if name not in steps or name in shown}
     middle = (surface.x[0] + surface.x[-1]) / 2
-    for i, (name, mark) in enumerate(marks.items()):
+    level = float(np.median([mark.at[1] for mark in marks.values()]))
+    for name, mark in marks.items():
         if not (surface.x[0] <= mark.at[0] <= surface.x[-1] and surface.y[0] <= mark.at[1] <= surface.y[-1]):
             continue
         on = mark.off < 5e-4
-        flat.plot(*mark.at, "o" if on else "D", markersize=6, markerfacecolor="red" if on else "none", markeredgecolor="white")
+        flat.plot(
+            *mark.at, "o" if on else "D", markersize=6, markerfacecolor="red" if on else "none", markeredgecolor="white"
+        )
         right = mark.at[0] > middle
-        flat.annotate(mark.said(name), mark.at, textcoords="offset points", xytext=(-7 if right else 7, (6, -12)[i % 2]),
-                      color="white", fontsize=8, ha="right" if right else "left",
-                      path_effects=_outline())  # fmt: skip
+        flat.annotate(mark.said(name), mark.at, textcoords="offset points",
+                      xytext=(-7 if right else 7, 6 if mark.at[1] > level else -12), color="white", fontsize=8,
+                      ha="right" if right else "left", path_effects=_outline())  # fmt: skip
 
 
 def _outline() -> list[Any]:
@@ -181,13 +191,14 @@ def _profile(figure: Any, made: Profile) -> None:
 def _layers(figure: Any, made: Layers) -> None:
     axis = figure.add_subplot(1, 1, 1)
     place = np.arange(len(made.rows))
-    for k, name, colour, shift in ((1, "the change itself", "#31688e", -0.2), (2, "random noise of the same size", "#c0c0c0", 0.2)):
-        axis.barh(place + shift, [row[k].value for row in made.rows], 0.38, color=colour, label=name,
-                  xerr=[2 * row[k].error for row in made.rows], error_kw={"linewidth": 1})  # fmt: skip
-    axis.set_yticks(place, [row[0] for row in made.rows], fontsize=7)
+    for values, name, colour, shift in (
+        ([a for _, a, _, _ in made.rows], "the change itself", "#31688e", -0.2),
+        ([b for _, _, b, _ in made.rows], "random noise of the same size", "#c0c0c0", 0.2),
+    ):
+        axis.barh(place + shift, [one.value for one in values], 0.38, color=colour, label=name,
+                  xerr=[2 * one.error for one in values], error_kw={"linewidth": 1})  # fmt: skip
+    axis.set_yticks(place, [row[0].rstrip(".") for row in made.rows], fontsize=7)
     axis.invert_yaxis()
     axis.axvline(0, color="#222222", linewidth=0.8)
     axis.set_xlabel(f"rise of the {made.facts['unit']}")
     axis.legend(fontsize=8)
-
-

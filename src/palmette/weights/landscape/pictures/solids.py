@@ -15,7 +15,13 @@ from palmette.weights.landscape.pictures.common import drawn
 
 __all__ = ["glb", "gltf", "stl", "vtk"]
 
-_VIRIDIS = ((0.267, 0.005, 0.329), (0.229, 0.322, 0.546), (0.128, 0.567, 0.551), (0.369, 0.789, 0.383), (0.993, 0.906, 0.144))
+_VIRIDIS = (
+    (0.267, 0.005, 0.329),
+    (0.229, 0.322, 0.546),
+    (0.128, 0.567, 0.551),
+    (0.369, 0.789, 0.383),
+    (0.993, 0.906, 0.144),
+)
 
 
 def vtk(made: Landscape) -> bytes:
@@ -72,7 +78,9 @@ def _scaled(made: Landscape) -> NDArray[np.float64]:
     """Points of the surface in the unit cube, float64[n, n, 3]; what is not finite is as high as the highest."""
     surface = drawn(made)
     height = np.nan_to_num(surface.shown, nan=float(np.nanmax(surface.shown)))
-    flat = np.stack(np.meshgrid(np.linspace(0, 1, len(surface.x)), np.linspace(0, 1, len(surface.y)), indexing="ij"), -1)
+    flat = np.stack(
+        np.meshgrid(np.linspace(0, 1, len(surface.x)), np.linspace(0, 1, len(surface.y)), indexing="ij"), -1
+    )
     up = (height - height.min()) / max(float(np.ptp(height)), 1e-12)
     return np.concatenate([flat, up[..., None]], -1)
 
@@ -86,7 +94,9 @@ def _scene(made: Landscape) -> tuple[dict[str, Any], bytes]:
     along, across = np.gradient(cube[..., 2] * 0.5, step)
     normals = np.stack([-along, np.ones_like(along), across], -1)
     normals = (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype("<f4")
-    share = np.nan_to_num((surface.colour - surface.ticks[0][0]) / max(surface.ticks[-1][0] - surface.ticks[0][0], 1e-12), nan=1.0)
+    share = np.nan_to_num(
+        (surface.colour - surface.ticks[0][0]) / max(surface.ticks[-1][0] - surface.ticks[0][0], 1e-12), nan=1.0
+    )
     palette = np.array(_VIRIDIS) ** 2.2  # glTF's colours are linear
     colours = np.stack([np.interp(share, np.linspace(0, 1, 5), palette[:, k]) for k in range(3)], -1).astype("<f4")
     index = np.arange(size * size, dtype="<u4").reshape(size, size)

@@ -62,7 +62,13 @@ def as_json(made: Landscape | Profile | Layers) -> bytes:
             name: {"at": mark.at, "off_plane": mark.off, "loss": None if mark.loss is None else mark.loss.value}
             for name, mark in made.marks.items()
         }
-        said |= {"flags": made.flags, "labels": made.labels, "radii": made.radii, "held_out": made.held_out, "marks": marks}
+        said |= {
+            "flags": made.flags,
+            "labels": made.labels,
+            "radii": made.radii,
+            "held_out": made.held_out,
+            "marks": marks,
+        }
     return (json.dumps(said | {"columns": names, "points": plain}, indent=1, default=str) + "\n").encode()
 
 
