@@ -145,12 +145,12 @@ class Curvature:
         space = self.space
         digits = torch.finfo(params[0].dtype).eps
         step = float(digits ** (1 / 3) * space.origin.double().norm() / max(float(v.double().norm()), 1e-300))
-        flat = v.to(torch.float32)
         slopes = []
-        for side in (step, -step):
-            space.move([side], [flat])
-            slopes.append(self._slope(params))
-        space.move([0.0], [flat])
+        for side in (step, -step, 0.0):
+            for part, p in zip(space.parts, params, strict=True):
+                p.data.copy_(space.view(space.origin, part).to(p.dtype) + side * space.view(v, part).to(p.dtype))
+            if side:
+                slopes.append(self._slope(params))
         return (slopes[0] - slopes[1]) / (2 * step)
 
     def _flat(self, parts: Any) -> Vector:
@@ -206,7 +206,7 @@ def lanczos(
     kept = min(count, done)
     vectors = torch.zeros(kept, size, dtype=start.dtype, device=start.device)
     for i, q in enumerate(basis[:done]):
-        vectors += torch.from_numpy(np.ascontiguousarray(rotated[i, :kept])).to(q)[:, None] * q
+        vectors += torch.from_numpy(rotated[i, :kept].copy()).to(q)[:, None] * q
     return values[:kept].copy(), vectors, residual[:kept]
 
 
