@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from palmette.core.rng import Rng
     from palmette.core.scores import Scores
     from palmette.models.chat import chat
-    from palmette.models.landscape import landscape
+    from palmette.models.landscape import basin, landscape, robustness, sharpness
     from palmette.models.local import Completion, LocalModel, decode, grow, model
     from palmette.models.remote.model import RemoteModel, connect
     from palmette.models.resolve import open_engine
@@ -103,7 +103,7 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
-    "palmette.models.landscape": "landscape",
+    "palmette.models.landscape": "basin landscape robustness sharpness",
     "palmette.models.local": "Completion LocalModel decode grow model",
     "palmette.models.remote.model": "RemoteModel connect",
     "palmette.models.resolve": "open_engine",
@@ -149,11 +149,13 @@ __all__ = [
     "Scores",
     "Step",
     "Trace",
+    "__version__",
     "allow",
     "answered",
     "arcee_fusion",
     "arithmetic",
     "ban",
+    "basin",
     "beam",
     "beam_sample",
     "best_of",
@@ -213,8 +215,10 @@ __all__ = [
     "regex",
     "remote",
     "repetition_penalty",
+    "robustness",
     "sample",
     "sce",
+    "sharpness",
     "slerp",
     "smc",
     "smoothing",
@@ -232,7 +236,6 @@ __all__ = [
     "watermark",
     "where",
     "xtc",
-    "__version__",
 ]
 
 

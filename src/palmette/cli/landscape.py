@@ -16,6 +16,7 @@ from palmette.core.errors import UsageError
 __all__ = ["command"]
 
 _FILES = ("png", "svg", "gif", "npz", "csv", "json", "parquet", "vtk", "stl", "glb", "gltf")
+_SURFACES = (".gif", ".vtk", ".stl", ".glb", ".gltf")
 _PICTURES = (".html", ".png", ".svg")
 
 
@@ -116,6 +117,11 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
         raise UsageError(f"--out {out.name!r} should end in {' or '.join(wanted)}")
     if model is None and not options["merges"]:
         raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
+    flat = next((path for path in paths if path.suffix in _SURFACES and (asked or options["line"])), None)
+    if flat is not None:
+        raise UsageError(f"{flat.name!r}: this picture is no surface; leave --{flat.suffix[1:]} out")
+    if options["best"] is not None and (asked or options["line"] or not ("," in options["plane"] or options["merges"])):
+        raise UsageError("--best needs a plane through two checkpoints: --plane A,B, or --merge with two parents")
     from palmette.cli import landscape_say
 
     store = None if asked == ["sharpness"] else out.with_name(out.name + ".points")

@@ -118,12 +118,11 @@ class Subject:
         count = threads or torch.get_num_threads()
         if callable(metric):
             torch.set_num_threads(count)
+            if dtype != "float32":
+                raise BadParameter(f"a metric that is a function computes in float32, not in {dtype}")
             net = module(folder, device)
-            space = Space(net, select, getattr(torch, dtype))
-            tokenizer = FileTokenizer(folder)
-            scored = Scored(
-                net, lambda: metric(_local(net, tokenizer, str(model))), getattr(metric, "__name__", "score")
-            )
+            space, local = Space(net, select), _local(net, FileTokenizer(folder), str(model))
+            scored = Scored(net, lambda: metric(local), getattr(metric, "__name__", "score"))
             return Subject(folder, space, scored, None, _spec(space, "function", count) | {"metric": scored.unit})
         if data is None:
             raise BadParameter("there is no data: name a text file, or hand over documents")
@@ -210,7 +209,7 @@ def module(folder: Path, device: str) -> Any:
 
 
 def _local(net: Any, tokenizer: FileTokenizer, name: str) -> LocalModel:
-    """The module as it is now, as a model that can be called."""
+    """The module as a model that can be called; it is moved beneath, and keeps nothing from one call to the next."""
     eos = net.config.eos_token_id
     ends = frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
     return LocalModel(name, TorchEngine(net, tokenizer, ends), options={"seed": 0})
