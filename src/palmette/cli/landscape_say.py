@@ -17,6 +17,7 @@ from palmette.models.landscape import (
     robustness,
     sharpness,
 )
+from palmette.weights.landscape.forward import slow
 from palmette.weights.landscape.landscape import Landscape
 from palmette.weights.landscape.pictures.write import formats, write
 from palmette.weights.landscape.profile import Layers, Profile
@@ -35,6 +36,8 @@ def measured(
 ) -> Made:  # fmt: skip
     """The measurement that the options ask for."""
     how = {name: options[name] for name in _HOW}
+    if options["dtype"] == "bfloat16" and slow(options["device"]):
+        click.echo("palmette: this processor has no products in bfloat16; float32 is many times faster here", err=True)
     common: dict[str, Any] = how | {"store": store, "progress": progress}
     if asked == ["profile"]:
         more = {name: options[name] for name in ("seed", "norm", "span")}
@@ -96,7 +99,7 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
         lines += [
             f"  {name}: {float(one(*at)):.4f} there, {one.argmin()[1]:.4f} at its own best" for name, one in own.items()
         ]
-    ends = [name for name, mark in made.marks.items() if name not in ("lowest", "the model") and mark.off < 5e-4]
+    ends = [name for name in made.others if made.marks[name].off < 5e-4]
     for name in ends:
         end = made.marks[name].at
         height = made.barrier((0.0,) * len(end), end)

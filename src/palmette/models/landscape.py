@@ -162,7 +162,7 @@ def _measured(
             points["the model"] = str(folder_at(str(model)))
         marks = {name: _tensors(point, space) for name, point in points.items()}
         plan = Plan(named.labels, asked.span or named.span, asked.tolerance, asked.grid, seed=asked.seed, facts=facts,
-                    recipes=recipes)  # fmt: skip
+                    recipes=recipes, origin=origin.name if base or named.base else "the model")  # fmt: skip
         if shard is not None:
             return measure_shard(space, subject.metric, vectors, plan, shard, kept, progress=progress, run=run)
         return measure(space, subject.metric, vectors, plan, store=kept, progress=progress, run=run,

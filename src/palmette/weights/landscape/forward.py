@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-__all__ = ["Forward", "forward_of"]
+__all__ = ["Forward", "forward_of", "slow"]
 
 AGREE = 1e-3  # largest difference of scores, as a share of the largest score, from the model's own forward
 Hidden = Callable[[Any], Any]
@@ -54,6 +54,14 @@ def forward_of(model: Any, ids: Any, real: Any) -> Forward:
             if way is not None and _agrees(way.scores(ids)[real].float(), own):
                 return way
     return Forward("whole", lambda tokens: model(input_ids=tokens, use_cache=False).logits, lambda scores: scores)
+
+
+def slow(device: str) -> bool:
+    """Whether bfloat16 is emulated here, which is many times slower than float32."""
+    if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    found = torch.cpu.get_capabilities()
+    return found.get("architecture") == "x86_64" and not (found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def _agrees(scores: Any, own: Any) -> bool:

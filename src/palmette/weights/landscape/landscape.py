@@ -138,6 +138,11 @@ class Landscape:
         return float(np.mean(found)), float(np.std(found))
 
     @property
+    def others(self) -> list[str]:
+        """Names of the marks besides the origin, which is the first, and the lowest point."""
+        return [name for name in list(self.marks)[1:] if name != "lowest"]
+
+    @property
     def plateau(self) -> float | None:
         """The loss of guessing, ln V, where there is one."""
         size = self.facts.get("vocabulary")

@@ -78,7 +78,7 @@ def _axes(
             said = "distances are not those of weight space" if not set(kinds) & set(DRAWN) else "draw another seed"
             flags.append(f"the axes are not orthogonal: their cosine is {angle:.2f}; {said}")
         shared = _one_d(space, directions)
-        if abs(shared) > 0.9:
+        if abs(shared) > 0.9 and set(kinds) <= set(DRAWN):
             flags.append(f"both axes move the 1-D parameters alike (cosine {shared:.2f}); use one_d='zero' or 'rms'")
     if any(recipe.get("norm") == "none" for recipe in recipes):
         flags.append("norm none: the picture depends on how large the weights happen to be, and compares with no other")

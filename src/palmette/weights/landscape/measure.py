@@ -48,6 +48,7 @@ class Plan:
         facts: what the caption says besides.
         recipes: the directions' recipes, for the caption and the lint.
         of: how the points are told from others in the store.
+        origin: what pictures call the model at the origin.
     """
 
     labels: tuple[str, ...] = ("α", "β")
@@ -60,6 +61,7 @@ class Plan:
     facts: Mapping[str, Any] = field(default_factory=dict)
     recipes: Sequence[Mapping[str, Any]] = ()
     of: str = ""
+    origin: str = "the model"
 
     def boxes(self, axes: int) -> list[Span] | None:
         """The range of each axis."""
@@ -261,7 +263,7 @@ def _landscape(
     return Landscape(
         found.surrogate, tuple(plan.labels[:axes]), points, estimate(start, metric.counts), found.off,
         tuple(float(d.double().norm()) / length for d in directions), facts, [],
-        {"the model": Mark((0.0,) * axes)}, found.surrogate.of(found.sums), metric.counts, metric.tasks,
+        {plan.origin: Mark((0.0,) * axes)}, found.surrogate.of(found.sums), metric.counts, metric.tasks,
     )  # fmt: skip
 
 

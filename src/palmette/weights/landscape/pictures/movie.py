@@ -19,7 +19,7 @@ def gif(made: Landscape) -> bytes:
     from PIL import Image
 
     if made.facts.get("trajectory"):
-        count = sum(name not in ("lowest", "the model") for name in reasonable(made))
+        count = sum(name in made.others for name in reasonable(made))
         figures = [figure_of(made, path=i + 1) for i in range(count)]
     else:
         figures = [figure_of(made, turn=-55.0 + 360.0 * i / TURNS) for i in range(TURNS)]

@@ -132,18 +132,19 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         for text, mark in zip(texts, inside.values(), strict=True)
     ]
     at = [mark.at for mark in inside.values()]
+    signs = ["circle" if mark.off < 5e-4 else "diamond-open" for mark in inside.values()]
     look = {"mode": "markers+text", "text": texts, "hovertext": hover, "hoverinfo": "text", "name": "marks"}
     parts = [
         go.Scatter3d(x=[p[0] for p in at], y=[p[1] for p in at], z=[height(p) for p in at], **look, showlegend=False,
                      marker={"size": 5, "color": _RED}, textfont={"color": _INK}),
         go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, textposition="top center", showlegend=False,
-                   marker={"size": 9, "color": _RED, "line": {"color": "white", "width": 1.5}},
+                   marker={"size": 9, "color": _RED, "symbol": signs, "line": {"color": "white", "width": 1.5}},
                    textfont={"color": "white", "size": 12}),
         go.Scatter(x=[p[0] for p in made.points], y=[p[1] for p in made.points], mode="markers", name="measured",
                    marker={"size": 4, "color": "white", "opacity": 0.6}, visible="legendonly"),
     ]  # fmt: skip
     if made.facts.get("trajectory"):
-        path = [mark.at for name, mark in inside.items() if name not in ("lowest", "the model")]
+        path = [mark.at for name, mark in inside.items() if name in made.others]
         parts.insert(0, go.Scatter(x=[p[0] for p in path], y=[p[1] for p in path], mode="lines+markers",
                                    name="trajectory", line={"color": "white", "width": 2}))  # fmt: skip
         parts.insert(0, go.Scatter3d(x=[p[0] for p in path], y=[p[1] for p in path], z=[height(p) for p in path],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from palmette.weights.landscape.profile import Layers, Profile
 __all__ = ["figure_of", "plot"]
 
 _STYLES = ("--", ":", "-.")
+_BACKGROUND = {"boxstyle": "round,pad=0.15", "facecolor": "#222222", "alpha": 0.55, "linewidth": 0}
 
 
 def plot(made: Landscape | Profile | Layers, kind: str) -> bytes:
@@ -84,6 +86,7 @@ def _planes(figure: Any, made: Landscape, turn: float, path: int | None) -> None
         x, y, surface.shown, facecolors=tint, linewidth=0, antialiased=False, rcount=81, ccount=81, shade=False
     )
     solid.set(xlabel=made.labels[0], ylabel=made.labels[1], zlabel=made.unit)
+    solid.locator_params(nbins=5)
     solid.view_init(elev=28, azim=turn)
     _map(figure, flat, made, surface)
     _marks(flat, made, surface, path)
@@ -117,7 +120,7 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     if any(mark.off >= 5e-4 for mark in made.marks.values()):
         said.append("hollow: off the plane by so much of ‖θ‖")
     flat.set(xlabel=made.labels[0], ylabel=made.labels[1])
-    flat.set_title("; ".join(said), fontsize=7)
+    flat.set_title("\n".join(textwrap.wrap("; ".join(said), 95)), fontsize=7)
 
 
 def _crossed(surface: Drawn, level: float) -> bool:
@@ -126,7 +129,7 @@ def _crossed(surface: Drawn, level: float) -> bool:
 
 def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None:
     marks = reasonable(made)
-    steps = [name for name in marks if name not in ("lowest", "the model")]
+    steps = [name for name in marks if name in made.others]
     if made.facts.get("trajectory"):
         shown = steps if path is None else steps[:path]
         flat.plot([marks[name].at[0] for name in shown], [marks[name].at[1] for name in shown], "w.-", linewidth=1.2)
@@ -143,14 +146,7 @@ def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None
         right = mark.at[0] > middle
         flat.annotate(mark.said(name), mark.at, textcoords="offset points",
                       xytext=(-7 if right else 7, 6 if mark.at[1] > level else -12), color="white", fontsize=8,
-                      ha="right" if right else "left", path_effects=_outline())  # fmt: skip
-
-
-def _outline() -> list[Any]:
-    """Letters that can be read on any colour."""
-    from matplotlib import patheffects
-
-    return [patheffects.withStroke(linewidth=1.8, foreground="#333333")]
+                      ha="right" if right else "left", bbox=_BACKGROUND)  # fmt: skip
 
 
 def _lines(figure: Any, made: Landscape) -> None:
