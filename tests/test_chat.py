@@ -13,9 +13,10 @@ from loopback import answer, served
 
 import palmette
 from palmette.core.errors import ModelError, Unsupported
-from palmette.models.chat import Chat, ChatTemplate
+from palmette.models.chat import Chat
 from palmette.models.engines.numpy_engine import load
 from palmette.models.remote.client import Limits
+from palmette.models.template import ChatTemplate
 
 CHATML = (
     "{{ bos_token }}{% for m in messages %}{{ '<|begin|>' + m['role'] + '\n' + m['content'] + '<|end|>' }}\n"

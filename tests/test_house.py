@@ -24,7 +24,7 @@ from palmette.tokens.views import VIEWS
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "palmette"
 FILES = sorted(SOURCE.rglob("*.py"))
-LAYERS = {"core": 0, "tokens": 1, "weights": 1, "models": 2, "cli": 3}
+LAYERS = {"core": 0, "tokens": 1, "weights": 1, "models": 2, "serve": 3, "cli": 4}
 HEAVY = {"torch", "transformers", "matplotlib", "numpy", "rich", "tokenizers", "safetensors", "huggingface_hub"}
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmette.core.errors import BadAnswer, ProviderFailed
-from palmette.models.remote.messages import (
+from palmette.core.events import Collector
+from palmette.core.message import (
     Image,
     Message,
     Reasoning,
@@ -24,7 +25,7 @@ from palmette.models.remote.messages import (
     ToolResult,
     Usage,
 )
-from palmette.models.remote.stream import Collector, Lines, ServerEvents
+from palmette.models.remote.stream import Lines, ServerEvents
 from palmette.models.remote.wires import WIRES
 
 TALK = (
@@ -34,7 +35,7 @@ TALK = (
     Message("user", (ToolResult("c1", "a cat"), Text("Well?"))),
 )
 ASKED = Request(
-    "m/1", TALK, max_tokens=7, temperature=0.5, top_p=0.9, top_k=4, seed=3, stop=("END",), top_logprobs=2,
+    TALK, "m/1", max_tokens=7, temperature=0.5, top_p=0.9, top_k=4, seed=3, stop=("END",), top_logprobs=2,
     tools=(Tool("look", "Looks.", {"type": "object", "properties": {"at": {"type": "array"}}}),), extra={"own": 1},
 )  # fmt: skip
 
@@ -58,15 +59,13 @@ def framed(wire: str, ending: str = "\n") -> bytes:
 def read(wire: str, pieces: list[bytes]) -> Any:
     """The answer that streamed pieces make."""
     collector = Collector()
-    if WIRES[wire].framing == "lines":
-        lines = Lines()
-        pairs = [("", line) for p in pieces for line in lines.feed(p)] + [("", line) for line in lines.close()]
-    else:
-        events = ServerEvents()
-        pairs = [pair for p in pieces for pair in events.feed(p)] + list(events.close())
+    frames = Lines() if WIRES[wire].framing == "lines" else ServerEvents()
+    pairs = [pair for p in pieces for pair in frames.pairs(p)] + list(frames.last())
+    read = WIRES[wire].reader()
     for name, data in pairs:
         if data and data != "[DONE]":
-            collector.add(WIRES[wire].event(name, json.loads(data)))
+            for event in read(name, json.loads(data)):
+                collector.add(event)
     return collector.response
 
 

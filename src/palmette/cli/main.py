@@ -21,9 +21,17 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "run": "Continue a prompt and stream the text.",
+    "chat": "Talk with a model, on this machine or behind an API.",
+    "models": "List what can be run: weights on this disk, servers on this machine, providers with a key.",
+    "pull": "Fetch a model from the Hugging Face Hub.",
+    "serve": "Serve models behind the APIs of OpenAI, Anthropic, Gemini, Cohere and Ollama.",
+    "export": "Write a folder that is ready to be a Hugging Face Space.",
     "decode": "Continue a prompt by several strategies on one tree, and see the tree.",
+    "decide": "Ask typed questions about a text; every option gets a probability.",
+    "logs": "Show the calls that were logged: what they said, took and cost.",
     "explain": "Show what sampling settings mean in transformers, llama.cpp and vLLM, and where they differ.",
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
+    "convert": "Write a model as a GGUF file, for llama.cpp and the engine gguf.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
     "strategies": "List the decoding strategies and views with their parameters.",
 }

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from palmette.cli.shared import Generation, read_text
 from palmette.core.errors import UsageError
-from palmette.tokens.structure.schema.values import spelled
+from palmette.core.events import Collector, Event
+from palmette.core.message import Audio, Document, Image, Message, Part, Response, Text
 from palmette.tokens.trace.visible import printable
 
-__all__ = ["run_remote"]
+__all__ = ["fields_of", "note", "run_remote", "stream_to_output", "turns"]
 
 _SETTINGS = ("temperature", "top_p", "top_k")
 
 
 def run_remote(model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool) -> int:
     """Ask and stream the text to standard output; notes on what could not be said go to standard error."""
-    from palmette.models.remote.model import connect
+    from palmette.models.opening import model as opened
 
     local = {"--regex": generation.regex, "--choices": generation.choices, "--grammar": generation.grammar,
              "--heal": generation.heal, "--dialect": generation.dialect}  # fmt: skip
@@ -33,28 +36,79 @@ def run_remote(model: str, prompt: str, generation: Generation, refused: Sequenc
             "give; it works with models on this machine (here: --set temperature=…, top_p=…, top_k=…, --json-schema)"
         )
     schema = None if generation.json_schema is None else json.loads(read_text(generation.json_schema))
-    asked = connect(
-        model, output=schema, max_tokens=generation.max_tokens, seed=generation.seed or None, stop=generation.stop,
-        **_settings(generation.settings),
+    given = {} if schema is None else {"output": schema}
+    asked = opened(
+        model, max_tokens=generation.max_tokens, seed=generation.seed or None, stop=generation.stop,
+        **_settings(generation.settings), **given,
     )  # fmt: skip
-    if as_json or schema is not None:
-        answer = asked(prompt)
-        text = answer.text if schema is None else spelled(answer.value)
-        report = {"model": model, "prompt": prompt, "text": text, **asdict(answer.response)}
-        click.echo(json.dumps(report, ensure_ascii=False, default=str) if as_json else text)
-        _note(answer.response.notes)
+    question = turns(prompt, generation.system, generation.files)
+    if as_json:
+        answer = asked(question)
+        report = {"model": model, "prompt": prompt, "text": answer.text, **fields_of(answer.response)}
+        click.echo(json.dumps(report, ensure_ascii=False, default=str))
+        note(answer.response.notes)
         return 0
-    terminal, written = sys.stdout.isatty(), False
+    note(stream_to_output(asked.events(question)).notes)
+    return 0
+
+
+def fields_of(response: Response) -> dict[str, Any]:
+    """A response as JSON has it, the body as it came left out."""
+    return {key: value for key, value in asdict(response).items() if key not in ("raw", "headers")}
+
+
+def stream_to_output(events: Iterator[Event]) -> Response:
+    """Write an answer's text to standard output as it comes; what the model thinks goes to standard error, dimmed."""
+    terminal, written, thinking = sys.stdout.isatty(), False, False
+    collector = Collector()
     try:
-        for piece in asked.stream(prompt):
-            sys.stdout.write(printable(piece) if terminal else piece)
-            sys.stdout.flush()
-            written = True
+        for event in events:
+            collector.add(event)
+            if event.reasoning and sys.stderr.isatty():
+                click.echo(click.style(printable(event.reasoning), dim=True), nl=False, err=True)
+                thinking = True
+            text = event.text if event.whole is None else event.whole.text
+            if text and not event.index:
+                if thinking:
+                    click.echo(err=True)
+                    thinking = False
+                sys.stdout.write(printable(text) if terminal else text)
+                sys.stdout.flush()
+                written = True
     finally:
         if written:
             sys.stdout.write("\n")
             sys.stdout.flush()
-    return 0
+    return collector.response
+
+
+def turns(prompt: str, system: str | None, files: Sequence[str]) -> list[Message]:
+    """A question with its files."""
+    parts: list[Part] = [*map(_file, files), Text(prompt)]
+    begun = [Message.of("system", system)] if system else []
+    return [*begun, Message("user", tuple(parts))]
+
+
+def _file(path: str) -> Part:
+    """A picture, sound or document by its name's ending.
+
+    Raises:
+        UsageError: for another kind of file, or one that cannot be read.
+    """
+    mime = mimetypes.guess_type(path)[0] or ""
+    kinds: dict[str, type[Image | Audio | Document]] = {
+        "image": Image,
+        "audio": Audio,
+        "application": Document,
+        "text": Document,
+    }
+    kind = kinds.get(mime.partition("/")[0])
+    if kind is None:
+        raise UsageError(f"--file {path!r}: neither a picture, a sound nor a document, by its name")
+    try:
+        return kind(Path(path).read_bytes(), mime, name=Path(path).name)
+    except OSError as error:
+        raise UsageError(f"--file {path!r} cannot be read: {error.strerror or error}") from None
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -71,6 +125,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def _note(notes: Sequence[str]) -> None:
+def note(notes: Sequence[str]) -> None:
+    """What a model could not be told, on standard error."""
     for note in notes:
         click.echo(f"palmette: {note}", err=True)

@@ -42,6 +42,14 @@ __all__ = ["command"]
     "[default: nucleus:0.9; sample with --set or --dialect]",
 )
 @click.option("--template", metavar="FILE", help="Fill the typed holes of this template after the prompt.")
+@click.option("--system", metavar="TEXT", help="What holds for the whole conversation (models behind an API).")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="A picture, sound or document to read (models behind an API).",
+)
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @generation_options
 def command(
@@ -60,6 +68,10 @@ def command(
     """
     model, prompt = positionals(words)
     generation = Generation(**options)
+    if not is_remote(model) and (generation.system or generation.files):
+        raise UsageError(
+            f"--system and --file are said in a conversation: palmette chat {model} --system …; run continues a text"
+        )
     if is_remote(model):
         given = {"--strategy": strategy, "--view": views, "--template": template, "--show-probs": show_probs}
         return run_remote(model, prompt, generation, [name for name, value in given.items() if value], as_json)

@@ -55,6 +55,8 @@ class Generation:
     choices: str | None = None
     grammar: str | None = None
     json_schema: str | None = None
+    system: str | None = None
+    files: tuple[str, ...] = ()
 
     def open(self, model: str) -> Engine:
         """Load the model."""

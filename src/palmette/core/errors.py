@@ -7,6 +7,7 @@ PalmetteError                     exit code 1
 │   ├── BadParameter              a known parameter with a value out of its range
 │   ├── EmptyPrompt               nothing to continue
 │   ├── PromptTooLong             more tokens than the context holds
+│   ├── NotRecorded               a replayed model was asked what was not recorded; says what differs
 │   ├── RecipeError               a merge recipe that cannot be understood or carried out: where in it, and why
 │   └── ConstraintError           a constraint that cannot be built, with the reason
 │       ├── GrammarError          a regex or grammar
@@ -14,10 +15,13 @@ PalmetteError                     exit code 1
 │       │   └── Unsatisfiable     a schema that no document satisfies
 │       └── BudgetTooSmall        no complete answer fits into max_tokens; says how many tokens one needs
 ├── MissingExtra                  an optional dependency is not installed
+├── Busy                          too many requests wait already; says when to come back
 ├── Unsupported                   this engine cannot give what was asked of it
 ├── EmptySupport                  no token may follow a prefix
+├── OverBudget                    a call could cost more than is left; it was not made
 ├── ProviderError                 an API did not answer as it should; carries the HTTP status
 │   ├── MissingKey                no key in the environment
+│   ├── Offline                   PALMETTE_OFFLINE is set: nothing is sent
 │   ├── KeyRefused                401, 403
 │   ├── NotServed                 404: no such model or address
 │   ├── RequestRefused            400, 413, 422
@@ -40,12 +44,13 @@ PalmetteError                     exit code 1
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BadAnswer",
     "BadParameter",
     "BudgetTooSmall",
+    "Busy",
     "ConfigMismatch",
     "ConstraintError",
     "CorruptCheckpoint",
@@ -60,8 +65,11 @@ __all__ = [
     "ModelNotFound",
     "NoConnection",
     "NotFinite",
+    "NotRecorded",
     "NotServed",
+    "Offline",
     "OutputError",
+    "OverBudget",
     "PalmetteError",
     "PromptTooLong",
     "ProviderError",
@@ -126,6 +134,10 @@ class PromptTooLong(UsageError):
     """A prompt that does not fit the context; it is never truncated silently."""
 
 
+class NotRecorded(UsageError):
+    """A replayed model was asked what was not recorded."""
+
+
 class RecipeError(UsageError):
     """A merge recipe that cannot be understood or carried out. `path` says where in it."""
 
@@ -173,22 +185,35 @@ class MissingExtra(PalmetteError):
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'palmette[{extra}]'")
 
 
+class Busy(PalmetteError):
+    """Too many requests wait already; `retry_after` seconds later there may be room."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class Unsupported(PalmetteError):
     """The engine or model lacks a capability that the request needs."""
 
 
 class ProviderError(PalmetteError):
-    """An API did not answer as it should; `status` is the HTTP status, if there was one."""
+    """An API did not answer as it should; `status` is the HTTP status, `headers` what it told of limits, if it did."""
 
     advice = ""
 
     def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers: Mapping[str, str] = {}
 
 
 class MissingKey(ProviderError):
     """A provider needs a key and there is none."""
+
+
+class Offline(ProviderError):
+    """PALMETTE_OFFLINE is set: nothing is sent to anybody."""
 
 
 class KeyRefused(ProviderError):
@@ -233,6 +258,10 @@ class BadAnswer(ProviderError):
 
 class EmptySupport(PalmetteError):
     """No token is left to continue a prefix."""
+
+
+class OverBudget(PalmetteError):
+    """A call could cost more than is left of a budget; it was not made."""
 
 
 class OutputError(PalmetteError):

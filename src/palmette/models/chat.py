@@ -1,109 +1,24 @@
-"""Conversations: turns by roles, written by you and by the model in its own chat format, or through its API.
-
-A model's chat template is a program of a stranger: it runs in a sandbox, under limits of time and length. What it
-writes around the turns is read with special tokens; what is said in a turn stays text, whatever it spells.
-"""
+"""Conversations whose holes the model fills: turns by roles, in the model's own chat format or through its API."""
 
 from __future__ import annotations
 
-import json
-import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from palmette.core.checkpoint import read_json
 from palmette.core.engine import Engine
-from palmette.core.errors import ConstraintError, MissingExtra, ModelError, UnknownName, Unsupported
+from palmette.core.errors import ConstraintError, UnknownName, Unsupported
+from palmette.core.message import Message
 from palmette.models.local import LocalModel, opened
+from palmette.models.template import ChatTemplate, Piece, template_of, tokens_of
 from palmette.tokens.structure.template import Program
 
 if TYPE_CHECKING:
     from palmette.models.remote.model import RemoteModel
 
-__all__ = ["Chat", "ChatTemplate", "chat"]
-
-LONGEST = 1 << 20  # characters that a template may write, and that it may have
-SECONDS = 2.0
-_MARK = re.compile("( ?)\ue000(\\d+)\ue001( ?)")
+__all__ = ["Chat", "chat"]
 
 Turn = tuple[str, str]  # role and text
-
-
-@dataclass(frozen=True)
-class ChatTemplate:
-    """How a model wants conversations written: Jinja text and the special tokens it speaks of."""
-
-    text: str
-    tokens: Mapping[str, str] = field(default_factory=dict)
-
-    @staticmethod
-    def of(folder: Path) -> ChatTemplate:
-        """That of a model folder: chat_template.jinja, or the one in tokenizer_config.json.
-
-        Raises:
-            Unsupported: if it has none.
-        """
-        config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-        own = folder / "chat_template.jinja"
-        text = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
-        if isinstance(text, list):  # named templates
-            text = next((t.get("template") for t in text if isinstance(t, dict) and t.get("name") == "default"), None)
-        if not isinstance(text, str) or len(text) > LONGEST:
-            raise Unsupported(f"{folder} has no chat template: it continues texts and takes no roles")
-        named = {key: config[key] for key in ("bos_token", "eos_token", "unk_token", "pad_token") if config.get(key)}
-        return ChatTemplate(text, {k: v["content"] if isinstance(v, dict) else str(v) for k, v in named.items()})
-
-    def pieces(self, turns: Sequence[Turn], opening: bool) -> list[tuple[str, bool]]:
-        """The conversation as (text, whether it is what was said in a turn) pieces.
-
-        Args:
-            turns: roles and texts.
-            opening: whether the beginning of the assistant's next turn follows.
-
-        Raises:
-            ModelError: for a template that fails, runs too long or writes too much.
-        """
-        marked = [{"role": role, "content": f" \ue000{i}\ue001 "} for i, (role, _) in enumerate(turns)]
-        written = self._written(marked, opening)
-        made: list[tuple[str, bool]] = []
-        at = 0
-        for found in _MARK.finditer(written):
-            said = turns[int(found[2])][1]
-            said = said if found[1] else said.lstrip()  # a template that trims what is said
-            said = said if found[3] else said.rstrip()
-            made += [(written[at : found.start()], False), (said, True)]
-            at = found.end()
-        return [piece for piece in [*made, (written[at:], False)] if piece[0]]
-
-    def _written(self, turns: list[dict[str, str]], opening: bool) -> str:
-        try:
-            import jinja2
-            from jinja2.ext import loopcontrols
-            from jinja2.sandbox import ImmutableSandboxedEnvironment
-        except ImportError as error:
-            raise MissingExtra("a chat template", "chat") from error
-
-        def fail(reason: str) -> None:
-            raise ModelError(f"the chat template refuses the conversation: {reason}")
-
-        place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        place.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-        place.globals |= {"raise_exception": fail, "strftime_now": lambda form: time.strftime(str(form))}
-        end, parts, size = time.monotonic() + SECONDS, [], 0
-        try:
-            for part in place.from_string(self.text).generate(
-                messages=turns, add_generation_prompt=opening, **self.tokens
-            ):
-                parts.append(part)
-                size += len(part)
-                if size > LONGEST or time.monotonic() > end:
-                    raise ModelError(f"the chat template writes for more than {SECONDS:g} s or {LONGEST} characters")
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            raise ModelError(f"the chat template fails: {error}") from error
-        return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -163,17 +78,13 @@ class Chat:
             raise UnknownName("hole is called", name, self.values)
         return self.values[name]
 
-    def _messages(self) -> tuple[Any, ...]:
-        from palmette.models.remote.messages import Message
-
+    def _messages(self) -> tuple[Message, ...]:
         return tuple(Message.of(cast(Any, role), text) for role, text in self.turns)
 
-    def _read(self, pieces: Sequence[tuple[str, bool]]) -> Program:
+    def _read(self, pieces: Sequence[Piece]) -> Program:
         """A program that has read the conversation; one that has read its beginning goes on."""
         engine = cast(LocalModel, self.source).engine
-        tokens: list[int] = []
-        for text, said in pieces:
-            tokens += engine.tokenizer.encode_continuation(text) if said else _with_specials(engine, text)
+        tokens = tokens_of(engine, pieces)
         if len(tokens) >= engine.context_length:
             raise ConstraintError(f"the conversation has {len(tokens)} tokens, the model holds {engine.context_length}")
         old = self.program
@@ -201,21 +112,8 @@ def chat(source: LocalModel | RemoteModel | Engine | str, system: str = "") -> C
         begun = Chat(source)
     else:
         model = opened(source)
-        folder = getattr(model.engine.tokenizer, "folder", None)
-        if folder is None:
+        template = template_of(model.engine)
+        if template is None:
             raise Unsupported(f"{model.id} has no chat template: it continues texts and takes no roles")
-        begun = Chat(model, template=ChatTemplate.of(folder))
+        begun = Chat(model, template=template)
     return begun.system(system) if system else begun
-
-
-def _with_specials(engine: Engine, text: str) -> list[int]:
-    """The ids of what a template wrote: special tokens by their names, the rest as text."""
-    tokenizer = cast(Any, engine.tokenizer)
-    names = {name: token for token, name in tokenizer.special_names.items()}
-    if not names:
-        return list(tokenizer.encode_continuation(text))
-    made: list[int] = []
-    longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    for piece in re.split(f"({longest_first})", text):
-        made += [names[piece]] if piece in names else tokenizer.encode_continuation(piece) if piece else []
-    return made

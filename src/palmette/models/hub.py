@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from palmette.core.errors import ModelNotFound, UnsafeCheckpoint
 
-__all__ = ["snapshot"]
+__all__ = ["fetch", "snapshot"]
 
 WANTED = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja"]
 
@@ -16,6 +17,24 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
     Only configuration, tokenizer and safetensors files are fetched, never code or pickled weights. With
     HF_HUB_OFFLINE=1, or when the hub cannot be reached, a cached snapshot is used.
+
+    Raises:
+        ModelNotFound: if there is none, or it may not be read.
+        UnsafeCheckpoint: for a repository that has pickled weights only.
+    """
+    folder = fetch(name, revision, WANTED)
+    if not any(folder.glob("*.safetensors")):
+        raise UnsafeCheckpoint(
+            f"hf:{name} has no safetensors weights (pickled ones are never loaded); look for a converted revision"
+        )
+    return folder
+
+
+def fetch(name: str, revision: str | None, wanted: Sequence[str]) -> Path:
+    """The folder with a repository's files of these patterns; what was fetched before is not fetched again.
+
+    Raises:
+        ModelNotFound: if there is none, or it may not be read.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -29,7 +48,7 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
     shown = f"hf:{name}" + (f"@{revision}" if revision else "")
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
     except GatedRepoError as error:
         raise ModelNotFound(f"{shown} is gated: accept its terms on the hub, then set HF_TOKEN") from error
     except RevisionNotFoundError as error:
@@ -42,8 +61,4 @@ def snapshot(name: str, revision: str | None = None) -> Path:
         raise ModelNotFound(f"{name!r} is not a valid repository name: {error}") from error
     except (HfHubHTTPError, OSError) as error:
         raise ModelNotFound(f"{shown} could not be fetched: {error}") from error
-    if not any(folder.glob("*.safetensors")):
-        raise UnsafeCheckpoint(
-            f"{shown} has no safetensors weights (pickled ones are never loaded); look for a converted revision"
-        )
     return folder

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from palmette.core.engine import Engine, Finish, Strategy, View
-from palmette.core.errors import ConstraintError, UsageError
-from palmette.core.types import value_of
+from palmette.core.errors import BadParameter, ConstraintError, UsageError
+from palmette.core.events import Event
+from palmette.core.message import Message, Output, Request, Usage
+from palmette.core.model import Capabilities, Embeddings, Model
+from palmette.core.signature import build
+from palmette.core.types import schema_of, value_of
+from palmette.core.waiting import Way
+from palmette.models.answering import Reply, prompt_of
 from palmette.models.resolve import DEFAULT_MODEL, Dtype, EngineName, open_engine
+from palmette.models.template import template_of
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.dialect import chain, check_strategy
+from palmette.tokens.strategies import STRATEGIES
 from palmette.tokens.strategies.sampling import nucleus, sample
 from palmette.tokens.structure.as_views import constraint
 from palmette.tokens.structure.partial import PartialJson, typed_partial
 from palmette.tokens.structure.schema.values import spelled
 from palmette.tokens.trace.values import Trace
+from palmette.tokens.views import VIEWS
 
 if TYPE_CHECKING:
     from palmette.weights.merge import Merge
 
-__all__ = ["Completion", "LocalModel", "decode", "grow", "model", "opened"]
+__all__ = ["Completion", "LocalModel", "decode", "grow", "local_model", "opened", "vectors_of"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,13 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class LocalModel:
-    """An engine with its choices. Calling it completes a prompt; `stream` gives the text as it comes."""
+class LocalModel(Model):
+    """An engine with its choices: a strategy and views.
+
+    Given text, it continues the text: a call returns the whole, `stream` the pieces. Given messages or a Request, it
+    answers as any model does (see `palmette.core.model`), in its own chat format; a form that the answer must have, and
+    a call of a tool that it must make, are held by masking tokens.
+    """
 
     id: str
     engine: Engine = field(repr=False)
@@ -82,8 +98,10 @@ class LocalModel:
         plan = Plan(chosen, (*shaped, *self.views, *views), seed=seed)
         return decode_together(self.engine, prompt, [plan], model=self.id, **merged)
 
-    def __call__(self, prompt: str | Sequence[int], **options: Any) -> Completion:
-        """Complete a prompt."""
+    def __call__(self, prompt: Any, **options: Any) -> Any:
+        """Complete a prompt (text or token ids: a Completion), or answer messages or a Request (an Answer)."""
+        if _is_question(prompt):
+            return super().__call__(prompt, **options)
         decoding = self.decode(prompt, **{"trace": False, **options}).run()
         best = decoding.answers[0]
         return Completion(
@@ -97,8 +115,63 @@ class LocalModel:
             options.get("output", self.output),
         )
 
-    def stream(self, prompt: str | Sequence[int], **options: Any) -> Iterator[str]:
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked of it."""
+        template = template_of(self.engine)
+        return Capabilities(
+            tools=template is not None and template.knows_tools, reasoning=template is not None and template.thinks,
+            json_schema=True, regex=True, grammar=True, choices=True, top_logprobs=self.engine.vocabulary,
+            prompt_logprobs=True, full_logits=True, seed=True, n=True, embeddings=True, decisions=True,
+            count_tokens=True,
+        )  # fmt: skip
+
+    async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
+        """See Model."""
+        reply = iter(await way.call(self.reply, request))
+        while (event := await way.call(next, reply, None)) is not None:
+            yield event
+
+    def reply(self, request: Request, engine: Engine | None = None) -> Reply:
+        """The request being answered; nothing has run yet.
+
+        Args:
+            request: its `extra` may hold `strategy` and `views` (specs, as on the command line), `n_best` (how many of
+                the strategy's answers to tell, with their scores) and `tree` (whether to tell the token tree): both are
+                told in the answer's `raw`.
+            engine: another way to the same engine.
+
+        Raises:
+            UsageError: for fields that no model on this machine knows.
+        """
+        if request.output is None and self.output is not None:
+            request = replace(request, output=Output("json", schema_of(self.output)))
+        extra = dict(request.extra)
+        strategy, views = self.strategy, list(self.views)
+        if extra.get("strategy"):
+            strategy, own = strategy_of(str(extra["strategy"]))
+            views += own
+        views += [view_of(spec) for spec in extra.get("views", ())]
+        unknown = next((key for key in extra if key not in ("strategy", "views", "n_best", "tree")), None)
+        if unknown is not None:
+            raise UsageError(f"{self.id} is on this machine and knows no field {unknown!r}")
+        return Reply(
+            engine or self.engine, strategy, views, dict(self.options), replace(request, extra={}), self.id,
+            n_best=int(extra.get("n_best", 0)), tree=bool(extra.get("tree", False)),
+        )  # fmt: skip
+
+    async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
+        """Mean of the last layer's states over a text's tokens, of length 1; float32[texts, width]."""
+        return await way.call(vectors_of, self.engine, list(texts), self.id)
+
+    async def measure(self, request: Request, way: Way) -> int:
+        """How many tokens the model reads before it answers."""
+        return len((await way.call(prompt_of, self.engine, request)).tokens)
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
         """The text of the best answer, piece by piece, as it becomes certain."""
+        if _is_question(prompt):
+            return super().stream(prompt, **options)
         return (step.text for step in self.decode(prompt, **{"trace": False, **options}) if step.text)
 
     def partials(self, prompt: str | Sequence[int], **options: Any) -> Iterator[Any]:
@@ -125,7 +198,7 @@ class LocalModel:
         yield typed_partial(output, reader.close(), whole=True)
 
 
-def model(
+def local_model(
     reference: str | Path | Engine | Merge = DEFAULT_MODEL,
     *,
     strategy: Strategy | None = None,
@@ -138,28 +211,10 @@ def model(
     output: Any = None,
     **options: Any,
 ) -> LocalModel:
-    """Open a model.
+    """A model on this machine; see `palmette.model`, which opens any.
 
-    Args:
-        reference: `zoo:seedling`, `hf:OWNER/NAME[@REVISION]`, a folder, an engine, or a merge (see `palmette.merge`).
-        strategy: how to choose tokens; nucleus sampling with p = 0.9 by default, plain sampling with a dialect.
-        views: what to see the model through, the first nearest to the model.
-        dialect: read `settings` as this program does, "paper", "hf", "llama.cpp" or "vllm" ("paper" unless given); its
-            views stand after `views`.
-        settings: sampling settings, such as {"temperature": 0.7, "top_p": 0.9}.
-        engine: "auto", "numpy" or "torch".
-        dtype: precision of the torch engine.
-        device: device of the torch engine.
-        output: a type (dataclass, TypedDict, pydantic model, Literal, int, date, list[…] …) or a JSON schema: every
-            answer is a document of it, complete within max_tokens, and its `value` one of the type.
-        options: defaults for `decode`: max_tokens, stop, seed, heal.
-
-    >>> import palmette
-    >>> toy = palmette.model("zoo:seedling", strategy=palmette.greedy(), max_tokens=8)
-    >>> toy("Once upon a time").finish
-    'length'
-    >>> palmette.model("zoo:seedling", output=range(1, 7))("The die shows ").value in range(1, 7)
-    True
+    >>> local_model("zoo:seedling", max_tokens=8).id
+    'zoo:seedling'
     """
     if dialect is not None or settings:
         spoken = chain(dialect or "paper", settings, int(options.get("seed", 0)))
@@ -219,9 +274,50 @@ def grow(
     return decode_together(base.engine, prompt, viewed, model=base.id, **merged)
 
 
+def strategy_of(spec: str) -> tuple[Strategy, list[View]]:
+    """A strategy from `NAME[:ARG][|VIEW…]`, with the views it brings along; none that opens another model.
+
+    >>> strategy_of("sample|top_p:0.9")[1]
+    [top_p(p=0.9, tail='smallest')]
+    """
+    name, *views = spec.split("|")
+    return build(STRATEGIES, name.strip(), "strategy", _CLOSED), [view_of(view) for view in views]
+
+
+def view_of(spec: str) -> View:
+    """A view from its spec; none that opens another model."""
+    view: View = build(VIEWS, spec.strip(), "view", _CLOSED)
+    return view
+
+
+def _no_other_model(name: str) -> Engine:
+    raise BadParameter(f"{name!r}: a strategy or view that is asked for by name opens no other model")
+
+
+_CLOSED: dict[Any, Any] = {Engine: _no_other_model}
+
+
+def _is_question(prompt: Any) -> bool:
+    return isinstance(prompt, Request) or (
+        not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Message)
+    )
+
+
+def vectors_of(engine: Engine, texts: list[str], who: str) -> Embeddings:
+    """Mean of the last layer's states over each text's tokens, of length 1."""
+    prompts = [engine.tokenizer.encode(text) for text in texts]
+    empty = next((i for i, tokens in enumerate(prompts) if not tokens), None)
+    if empty is not None:
+        raise UsageError(f"text {empty} is empty; it has no vector")
+    rows = [node.hidden.mean(axis=0) for node in engine.prefill(prompts, hidden=True)] if prompts else []
+    made = np.stack(rows) if rows else np.zeros((0, 0), np.float32)  # (texts, width)
+    made /= np.maximum(np.linalg.norm(made, axis=-1, keepdims=True), 1e-12)
+    return Embeddings(made.astype(np.float32), Usage(sum(map(len, prompts))), who)
+
+
 def opened(source: LocalModel | Engine | str) -> LocalModel:
     """The model itself, or one made of an engine or a reference."""
-    return source if isinstance(source, LocalModel) else model(source)
+    return source if isinstance(source, LocalModel) else local_model(source)
 
 
 def _name(kind: Any) -> str:

@@ -64,7 +64,7 @@ class Decoding:
         tokens, tail = _healed(engine, tokens) if heal else (tokens, b"")
         self._skip = len(tail)
         spelled = [constrain(HealConstraint(engine.tokenizer, engine.vocabulary, tail), "heal")] if tail else []
-        self.gather = Gather(engine)
+        self.gather = engine if isinstance(engine, Gather) else Gather(engine)
         self._streams = [TextStream(engine.tokenizer, self._stop, self._skip) for _ in plans]
         self._texts = [""] * len(plans)
         self._answers: list[tuple[Hypothesis, ...]] = [()] * len(plans)
@@ -188,7 +188,7 @@ def decode(
     """Continue `prompt` by `strategy` (ancestral sampling by default) through `views`, the first nearest to the model.
 
     Args:
-        engine: any engine.
+        engine: any engine; a `Gather` shares its forward passes with everything else that runs on it.
         prompt: text, or token ids.
         strategy: what to grow; see `palmette.tokens.strategies`.
         views: what to see the model through; see `palmette.tokens.views`.

@@ -126,6 +126,13 @@ class Gather:
             self._waiting_roots.append(weakref.ref(known))
         return known
 
+    def install(self, prompt: Sequence[int], real: Node) -> Node:
+        """A root for a prompt that the engine has read already; it is known as long as somebody holds it."""
+        root = Pending(self, None, prompt[-1], tuple(prompt))
+        root._real = real
+        self._roots[root.prompt, False] = root
+        return root
+
     def extend(self, nodes: Sequence[Node], tokens: Sequence[Sequence[int]]) -> list[Node]:
         """Queue the extensions; nothing runs before a score is read."""
         leaves: list[Node] = []

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from palmette.core.checkpoint import read_json
 from palmette.core.errors import BadParameter, ConfigMismatch, CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
+from palmette.models.template import ChatTemplate
 
 __all__ = ["FileTokenizer", "eos_tokens"]
 
@@ -31,6 +32,7 @@ class FileTokenizer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.chat_template = ChatTemplate.found(folder)
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ModelNotFound(f"{folder} has no tokenizer.json; convert its tokenizer with transformers first")

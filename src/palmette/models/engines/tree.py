@@ -20,7 +20,7 @@ from palmette.core.scores import Scores
 from palmette.models.engines.batch import Batch, Output, reach
 from palmette.models.engines.pool import Cell, SlotPool
 
-__all__ = ["TreeEngine", "TreeNode"]
+__all__ = ["Reading", "TreeEngine", "TreeNode"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -86,6 +86,26 @@ class TreeNode(Trunk):
             self._path = None
 
 
+@dataclass
+class Reading:
+    """A prompt that is read piece by piece, possibly after tokens that another prompt has left in the pool.
+
+    Args:
+        prompt: all of its tokens.
+        cells: where the tokens that were read lie; what was read is as long as this list.
+        root: the node, when all is read.
+    """
+
+    prompt: tuple[int, ...]
+    cells: list[Cell]
+    root: TreeNode | None = None
+
+    @property
+    def left(self) -> int:
+        """Tokens that are still to be read."""
+        return len(self.prompt) - len(self.cells)
+
+
 class TreeEngine(ABC):
     """The engine protocol over a slot pool. Subclasses give `forward`, `project` and `grow`."""
 
@@ -139,6 +159,32 @@ class TreeEngine(ABC):
             self._fill(root, outputs[path[-1]])
             roots.append(root)
         return roots
+
+    def begin(self, prompt: Sequence[int], known: Sequence[Cell] = ()) -> Reading:
+        """A prompt to be read in pieces, whose first tokens may lie in the pool; the last is always read anew."""
+        self._check_prompt(prompt)
+        return Reading(tuple(int(t) for t in prompt), list(known[: len(prompt) - 1]))
+
+    def read(self, readings: Sequence[Reading], most: int = CHUNK) -> None:
+        """Read on in all of them, in order, at most so many tokens in all, in one forward pass."""
+        entries: list[_Entry] = []
+        ends: list[tuple[Reading, int, list[Cell]]] = []
+        for reading in readings:
+            done, size = len(reading.cells), min(reading.left, most - len(entries))
+            if size <= 0:
+                continue
+            fresh = [self.pool.take(done + i) for i in range(size)]
+            path = np.array([cell.slot for cell in (*reading.cells, *fresh)], np.int64)
+            for i, cell in enumerate(fresh):
+                entries.append(_Entry(reading.prompt[done + i], done + i, cell, path, done + i + 1, False))
+            ends.append((reading, len(entries) - 1, fresh))
+        wanted = [place for reading, place, fresh in ends if reading.left == len(fresh)]
+        outputs = self._run(entries, wanted) if entries else {}
+        for reading, place, fresh in ends:
+            reading.cells += fresh
+            if not reading.left:
+                reading.root = TreeNode(self, None, list(reading.cells), reading.prompt[-1], False, reading.prompt)
+                self._fill(reading.root, outputs[place])
 
     def extend(self, nodes: Sequence[Node], tokens: Sequence[Sequence[int]]) -> list[Node]:
         """Append tokens to nodes, all in one pass; each new token is a node with scores."""

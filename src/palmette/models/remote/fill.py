@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palmette.core.errors import ConstraintError
-from palmette.models.remote.messages import Message
+from palmette.core.message import Message
 from palmette.models.remote.model import RemoteModel
 from palmette.tokens.structure.template import Filled, parse_template
 from palmette.tokens.structure.template.compile import expanded, kind_in, limits_of

@@ -1,135 +1,227 @@
-"""A model behind an API, used like one on this machine: called, streamed, asked for values of a type."""
+"""A model behind an API: a wire, a provider's row and the client put together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, UsageError, near_miss
-from palmette.models.remote.client import Client, Limits, Secret
-from palmette.models.remote.messages import Event, Message, Request, Response
-from palmette.models.remote.providers import PROVIDERS, Provider
-from palmette.models.remote.stream import Collector
-from palmette.models.remote.wires import WIRES
-from palmette.tokens.structure.remote import answered, remote
+import numpy as np
 
-__all__ = ["Answer", "RemoteModel", "connect"]
+from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
+from palmette.core.events import Event, unfold
+from palmette.core.message import Message, Request, Response, Text, Usage
+from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked, completed
+from palmette.core.waiting import Way
+from palmette.models.remote.client import Client, Limits, client_of
+from palmette.models.remote.form import Form, form_of
+from palmette.models.remote.providers import PROVIDERS, Provider, based
+from palmette.models.remote.wires import WIRES, Wire
+from palmette.models.remote.wires.counting import COUNTS
+from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
 
-OPTIONS = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "top_logprobs", "tools", "extra")
-_clients: dict[tuple[Any, ...], Client] = {}
+__all__ = ["RemoteModel", "connect"]
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model answered; `value` is of the type that was asked for, if one was."""
-
-    response: Response
-    value: Any = None
-
-    def __str__(self) -> str:
-        return self.response.text
-
-    @property
-    def text(self) -> str:
-        """The text."""
-        return self.response.text
+BATCH = 500_000  # characters of the texts of one request
+TRIES = 3  # answers that are looked at until one has the form that was asked for
+_FEATURES = {"tools": "tools", "output": "structured output"}  # an answer without them is another answer
 
 
 @dataclass(frozen=True)
-class RemoteModel:
-    """A model of a provider. Made by `connect`."""
+class RemoteModel(Model):
+    """A model of a provider. Made by `connect`.
+
+    Args:
+        options: fields of every request that does not say them itself.
+        system: what a conversation begins with that has no system message.
+    """
 
     id: str
     provider: Provider
     client: Client
     name: str
     system: str = ""
-    options: Mapping[str, Any] | None = None
-    output: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, prompt: str | Sequence[Message], **options: Any) -> Answer:
-        """Ask, and wait for the whole answer.
+    @property
+    def wire(self) -> Wire:
+        """How its API is spoken."""
+        return WIRES[self.provider.wire]
 
-        Args:
-            prompt: text, or a conversation.
-            options: max_tokens, temperature, top_p, top_k, seed, stop, top_logprobs, tools, extra.
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked of it."""
+        return self.provider.capabilities
 
-        Raises:
-            ProviderError: of the type that says what happened.
-            ConstraintError: if three answers were not of the type that was asked for.
-        """
-        if self.output is None:
-            return Answer(self._ask(self._request(prompt, options)))
-        asked = remote(self.provider.schemas or WIRES[self.provider.wire].schemas, self.output)
-        request = replace(self._request(prompt, options), structured=asked.body)
-        last: list[Response] = []
+    def collect(self, prompt: Any, **options: Any) -> Answer:
+        """A streamed answer, put together."""
+        from palmette.core.events import fold
 
-        def ask(complaint: str | None) -> str:
-            turns = request.messages
-            if complaint is not None:
-                turns = (*turns, Message("assistant", last[-1].parts), Message.of("user", complaint))
-            last.append(self._ask(replace(request, messages=turns)))
-            return last[-1].text
+        question = asked(prompt, **options)
+        return question.answer(fold(self.events(question.request)))
 
-        value = answered(asked, ask)
-        return Answer(last[-1], value)
+    def __call__(self, prompt: Any, **options: Any) -> Answer:
+        """Ask, and wait for the whole answer; see Model."""
+        if "output" in self.options and "output" not in options:
+            options["output"] = self.options["output"]
+        return super().__call__(prompt, **options)  # type: ignore[no-any-return]
 
-    def stream(self, prompt: str | Sequence[Message], **options: Any) -> Iterator[str]:
-        """Pieces of the answer's text as they come."""
-        for event in self.events(prompt, **options):
-            if event.text:
-                yield event.text
-
-    def events(self, prompt: str | Sequence[Message], **options: Any) -> Iterator[Event]:
-        """Everything a streamed answer tells; see Collector for the whole.
-
-        Raises:
-            BadAnswer: if the stream ends before the answer does.
-        """
-        request = self._request(prompt, options)
-        wire = WIRES[self.provider.wire]
-        body, _ = self._body(request, True)
-        ended = False
-        for name, row in self.client.stream(wire.path(request, True), body, wire):
-            event = wire.event(name, row)
-            ended = ended or event.finish is not None
+    async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
+        """See Model."""
+        request, notes = self._complete(request)
+        many = request.n or 1
+        if many > 1 and not self.capabilities.n:
+            async for event in self._several(replace(request, n=None), many, way, notes):
+                yield event
+            return
+        if notes:
+            yield Event(notes=tuple(notes))
+        async for event in self._answered(request, way, whole):
             yield event
+
+    async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
+        """See Model; many texts are sent in as many requests as the API needs."""
+        codec = EMBEDDINGS.get(self.provider.wire)
+        if codec is None:
+            raise Unsupported(f"{self.id}: {self.provider.name} has no embeddings; openai, gemini, cohere, ollama have")
+        made, used, name = [], Usage(), ""
+        for batch in _batches(texts, codec.most):
+            asked = Texts(self.name, batch, packed=self.provider.packs, extra=self.options.get("extra") or {})
+            body, _ = await self.client.post(codec.path(asked), codec.encode(asked), way, self.wire)
+            found = codec.decode(body)
+            if len(found.vectors) != len(batch):
+                raise BadAnswer(f"{self.id}: {len(batch)} texts were sent, {len(found.vectors)} vectors came")
+            made.append(found.vectors)
+            used, name = _sum(used, found.usage), found.model or name
+        if len({vectors.shape[1] for vectors in made}) > 1:
+            raise BadAnswer(f"{self.id}: vectors of several widths came")
+        vectors = np.concatenate(made) if made else np.empty((0, 0), np.float32)  # (texts, width)
+        return Embeddings(vectors, used if used != Usage() else None, name)
+
+    async def measure(self, request: Request, way: Way) -> int:
+        """See Model."""
+        wire, own = self.provider.wire, self.provider.counts
+        text_alone = wire == "openai-completions"
+        codec = COUNTS.get(wire) or COUNTS.get(f"{own}-completions" if text_alone else own)
+        if codec is None:
+            return await super().measure(request, way)
+        request, _ = self._complete(request)
+        body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
+        return codec.decode(body)
+
+    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncIterator[Event]:
+        if not whole and self._unstreamed(request):
+            yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
+            async for event in self._answered(request, way, True):
+                for one in unfold(event.whole) if event.whole is not None else (event,):
+                    yield one
+        elif request.output is not None:
+            form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
+            bare = replace(request, output=None)
+            if whole or form.rewrites or request.n:
+                for event in unfold(await self._fitting(bare, form, way)):
+                    yield event
+            else:
+                async for event in self._checked(bare, form, way):
+                    yield event
+        elif whole:
+            yield Event(whole=await self._whole(request, {}, way))
+        else:
+            async for event in self._streamed(request, {}, way):
+                yield event
+
+    async def _whole(self, request: Request, more: Mapping[str, Any], way: Way) -> Response:
+        body, notes = self._body(request, more, False)
+        said, headers = await self.client.post(self.wire.path(request, False), body, way, self.wire)
+        response = self.wire.decode(said)
+        return replace(response, notes=(*response.notes, *notes), headers=headers, raw=said)
+
+    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncIterator[Event]:
+        body, notes = self._body(request, more, True)
+        read, ended = self.wire.reader(), False
+        stream = self.client.stream(self.wire.path(request, True), body, way, self.wire)
+        try:
+            async for name, row, headers in stream:
+                if headers is not None and (headers or notes):
+                    yield Event(headers=headers, notes=tuple(notes))
+                for event in read(name, row):
+                    ended = ended or event.finish is not None
+                    yield event
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
         if not ended:
             raise BadAnswer(f"{self.id}: the answer was cut off; the connection ended before it did")
 
-    def collect(self, prompt: str | Sequence[Message], **options: Any) -> Answer:
-        """A streamed answer, put together."""
-        _, notes = self._body(self._request(prompt, options), True)
-        collector = Collector(notes)
-        for event in self.events(prompt, **options):
-            collector.add(event)
-        return Answer(collector.response)
+    async def _fitting(self, request: Request, form: Form, way: Way) -> Response:
+        """An answer of the form, asked for again with what was wrong with the last one."""
+        used, turns = Usage(), request.messages
+        for attempt in range(1, TRIES + 1):
+            response = await self._whole(replace(request, messages=turns), form.body, way)
+            used = _sum(used, response.usage)
+            fitting, complaint = form.fit(response)
+            if fitting is not None:
+                again = (f"asked {attempt} times until the answer had its form",) if attempt > 1 else ()
+                return replace(fitting, usage=used, notes=(*fitting.notes, *again))
+            turns = (*turns, response.message, Message.of("user", f"{complaint}. Answer again, with the correction."))
+        raise form.failure(self.id, TRIES, response.text, complaint)
 
-    def _request(self, prompt: str | Sequence[Message], options: Mapping[str, Any]) -> Request:
-        said = {**(self.options or {}), **options}
-        unknown = next((key for key in said if key not in OPTIONS), None)
-        if unknown is not None:
-            raise UsageError(
-                f"no option {unknown!r} of a remote model.{near_miss(unknown, OPTIONS)} Known: {', '.join(OPTIONS)}"
-            )
-        turns = (Message.of("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
-        if self.system:
-            turns = (Message.of("system", self.system), *turns)
-        stop = said.pop("stop", ())
-        said["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        said["tools"] = tuple(said.get("tools", ()))
-        return Request(self.name, turns, **said)
+    async def _checked(self, request: Request, form: Form, way: Way) -> AsyncIterator[Event]:
+        """A stream that is checked when it ends; what was streamed cannot be taken back, so it is an error then."""
+        text, called = "", False
+        async for event in self._streamed(request, form.body, way):
+            text += event.text
+            called = called or event.call is not None
+            yield event
+        if not called:
+            fitting, complaint = form.fit(Response((Text(text),)))
+            if fitting is None:
+                raise form.failure(self.id, 1, text, complaint)
 
-    def _body(self, request: Request, stream: bool) -> tuple[dict[str, Any], list[str]]:
-        body, notes = WIRES[self.provider.wire].encode(request, stream)
-        return self.provider.spelling(body), notes
+    async def _several(self, request: Request, many: int, way: Way, notes: Sequence[str]) -> AsyncIterator[Event]:
+        """Answers one after another, from an API that gives one at a time."""
+        made = []
+        for i in range(many):
+            seed = None if request.seed is None else request.seed + i
+            one = [event async for event in self._answered(replace(request, seed=seed), way, True)]
+            made.append(one)
+        from palmette.core.events import fold
 
-    def _ask(self, request: Request) -> Response:
-        wire = WIRES[self.provider.wire]
-        body, notes = self._body(request, False)
-        response = wire.decode(self.client.post(wire.path(request, False), body, wire))
-        return replace(response, notes=(*response.notes, *notes))
+        first, *others = [fold(one) for one in made]
+        used = Usage()
+        for response in (first, *others):
+            used = _sum(used, response.usage)
+        said = f"n: {self.provider.name} gives one answer at a time; it was asked {many} times"
+        for event in unfold(replace(first, alternatives=tuple(others), usage=used, notes=(*first.notes, *notes, said))):
+            yield event
+
+    def _unstreamed(self, request: Request) -> bool:
+        """Whether its API answers such a request only at once."""
+        asked = {name for names in self.provider.whole for name in names if getattr(request, name) not in (None, ())}
+        return bool(request.prompt_logprobs) or any(names <= asked for names in self.provider.whole)
+
+    def _complete(self, request: Request) -> tuple[Request, list[str]]:
+        """The request with this model's defaults, without the settings that its API has no words for; and notes."""
+        request = completed(request, self.options, self.system)
+        request = replace(request, model=request.model or self.name)
+        notes, empty = [], Request(())
+        for name in sorted(self.wire.lacks | self.provider.lacks):
+            if getattr(request, name) in (None, (), {}) or name == "n":
+                continue
+            if name in _FEATURES:
+                raise Unsupported(f"{self.id} takes no {_FEATURES[name]}")
+            notes.append(f"{name}: {self.provider.name} has none; it was left out")
+            request = replace(request, **{name: getattr(empty, name)})
+        if request.prompt_logprobs:
+            self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
+        most = self.capabilities.top_logprobs
+        if request.top_logprobs and most is not None and request.top_logprobs > most:
+            notes.append(f"top_logprobs: {self.provider.name} gives at most {most}")
+            request = replace(request, top_logprobs=most)
+        return request, notes
+
+    def _body(self, request: Request, more: Mapping[str, Any], stream: bool) -> tuple[dict[str, Any], list[str]]:
+        body, notes = self.wire.encode(request, stream)
+        return self.provider.spelling(_merged(body, more)), notes
 
 
 def connect(
@@ -137,9 +229,11 @@ def connect(
     *,
     key: str | None = None,
     base_url: str | None = None,
+    api: str = "",
     system: str = "",
-    output: Any = None,
     limits: Limits | None = None,
+    proxy: str | None = None,
+    verify: bool | str = True,
     **options: Any,
 ) -> RemoteModel:
     """A model of a provider, `openai:gpt-5`, `anthropic:…`, `gemini:…`, `ollama:qwen3`; nothing is sent yet.
@@ -148,11 +242,15 @@ def connect(
         reference: provider and model.
         key: the key, if the environment does not hold it (each provider's own variable).
         base_url: another address of the same API.
+        api: which of the provider's APIs: "chat", "responses", "completions", "messages", "native"; its usual one
+            unless given.
         system: what every conversation begins with.
-        output: a type or JSON schema: answers are asked for in the provider's structured mode, checked, and asked for
-            again with what was wrong with them, up to three times; `value` is of the type.
         limits: timeouts and retries.
-        options: defaults of every call: max_tokens, temperature, top_p, top_k, seed, stop, top_logprobs, tools, extra.
+        proxy: URL of a proxy; the environment's (HTTPS_PROXY …) unless given.
+        verify: False, or the path of a file of certificates to trust instead of the system's.
+        options: defaults of every call: fields of a Request such as max_tokens, temperature, seed, stop, tools, extra.
+            `output` may be a type or JSON schema: answers are asked for in the provider's structured mode, checked, and
+            asked for again with what was wrong with them, up to three times; `value` is of the type.
 
     Raises:
         UnknownModel: for a provider that is not known.
@@ -166,23 +264,54 @@ def connect(
         raise UnknownModel("provider", name, PROVIDERS)
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
-    provider = PROVIDERS[name]
+    provider = PROVIDERS[name].speaking(api) if api else PROVIDERS[name]
     secret = key or provider.key()
     if secret is None and not provider.optional:
         raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
-    client = _client(provider, (base_url or provider.where()).rstrip("/"), secret, limits or Limits())
-    made = RemoteModel(reference, provider, client, model, system, options, output)
-    made._request("", {})
+    asked("", **options)
+    header = None
+    if secret is not None:
+        bearer = provider.auth == "bearer"
+        header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
+    headers = {"user-agent": "palmette", **provider.headers}
+    client = client_of(_at(base_url, api, provider), headers, header, limits, proxy=proxy, verify=verify)
+    return RemoteModel(reference, provider, client, model, system, options)
+
+
+def _at(base_url: str | None, api: str, provider: Provider) -> str:
+    """The address: the one that is given, as the API that was chosen wants it, or the provider's."""
+    if base_url is None:
+        return provider.where()
+    return based(base_url, provider.wire) if api else base_url.rstrip("/")
+
+
+def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
+    """Texts in order, so many at a time, and not too much text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and (len(batch) == most or size + len(text) > BATCH):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield tuple(batch)
+
+
+def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects within objects, brought together."""
+    made = dict(body)
+    for key, value in more.items():
+        old = made.get(key)
+        made[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return made
 
 
-def _client(provider: Provider, base: str, secret: str | None, limits: Limits) -> Client:
-    """One client for each address and key: making one takes far longer than a call."""
-    mark = (provider.name, base, secret, limits)
-    if mark not in _clients:
-        header = None
-        if secret is not None:
-            bearer = provider.auth == "bearer"
-            header = ("authorization" if bearer else provider.auth, Secret(f"Bearer {secret}" if bearer else secret))
-        _clients[mark] = Client(base, {"user-agent": "palmette", **provider.headers}, header, limits)
-    return _clients[mark]
+def _sum(one: Usage, other: Usage | None) -> Usage:
+    if other is None:
+        return one
+    return Usage(
+        one.input + other.input, one.output + other.output, one.cached + other.cached,
+        one.cache_write + other.cache_write, one.reasoning + other.reasoning,
+    )  # fmt: skip

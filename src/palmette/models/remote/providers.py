@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from palmette.core.errors import UnknownName
+from palmette.core.model import Capabilities
 
 __all__ = ["PROVIDERS", "Provider", "is_remote"]
 
@@ -20,9 +23,17 @@ def _max_tokens(body: Body) -> Body:
 
 
 def _together(body: Body) -> Body:
-    """Together takes the number of log-probabilities itself."""
-    if body.pop("logprobs", None):
-        body["logprobs"] = body.pop("top_logprobs", 1)
+    """Together takes the number of log-probabilities itself; 0 would be none."""
+    if body.get("logprobs") is not None or body.get("echo"):
+        asked = body.pop("top_logprobs", None) or body.get("logprobs")
+        body["logprobs"] = max(1, int(asked or 1))
+    return _max_tokens(body)
+
+
+def _vllm(body: Body) -> Body:
+    """vLLM's chat takes the number of the prompt's log-probabilities under a name of their own."""
+    if "messages" in body and body.pop("echo", None):
+        body["prompt_logprobs"] = int(body.get("top_logprobs") or 0)
     return _max_tokens(body)
 
 
@@ -45,10 +56,16 @@ class Provider:
         headers: sent with every request.
         spelling: changes the body where this host spells something otherwise.
         schemas: the name of its structured mode, if it is not its wire's.
+        lacks: fields of a Request that it has no words for, beside those of its wire.
+        can: what can be asked of its models, if it is not what its wire says; see Capabilities.
+        apis: the other APIs that it offers, by the names of `APIS`.
+        whole: sets of a Request's fields that it takes together only if the answer need not be streamed.
+        packs: whether it sends vectors as base64, which is a quarter of their digits.
+        counts: how it counts tokens, if not as its wire does; see wires/counting.py.
     """
 
     name: str
-    wire: Literal["openai", "anthropic", "gemini", "cohere", "ollama"]
+    wire: str
     base: str
     keys: tuple[str, ...]
     optional: bool = False
@@ -57,57 +74,134 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)
     spelling: Callable[[Body], Body] = _same
     schemas: str = ""
+    lacks: frozenset[str] = frozenset()
+    can: Mapping[str, Any] = field(default_factory=dict)
+    apis: tuple[str, ...] = ()
+    whole: tuple[frozenset[str], ...] = ()
+    packs: bool = False
+    counts: str = ""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked of its models."""
+        return replace(_CAN[self.wire], **self.can)
+
+    def speaking(self, api: str) -> Provider:
+        """The same host through another of its APIs.
+
+        Raises:
+            UnknownName: for one that it does not offer.
+
+        >>> PROVIDERS["ollama"].speaking("chat").base
+        'http://127.0.0.1:11434/v1'
+        """
+        own = next((name for name, wire in APIS.items() if wire == self.wire), self.wire)
+        if api not in (own, *self.apis):
+            raise UnknownName(f"API of {self.name}", api, (own, *self.apis))
+        wire = APIS[api]
+        spelling = self.spelling if wire in ("openai", "openai-completions") else _same
+        return replace(self, wire=wire, base=based(self.base, wire), spelling=spelling,
+                       schemas=self.schemas if wire == "openai" else "")  # fmt: skip
 
     def where(self) -> str:
         """The base URL, the environment's before the table's."""
         found = os.environ.get(self.base_variable, "") if self.base_variable else ""
         if found and "://" not in found:
             found = f"http://{found}"
-        return (found or self.base).rstrip("/")
+        if self.name == "openai" and found:  # its own library takes the variable as it is
+            return found.rstrip("/")
+        return based(found, self.wire) if found else self.base
+
+    def key_name(self) -> str | None:
+        """The variable of the environment that holds the key."""
+        return next((name for name in self.keys if os.environ.get(name)), None)
 
     def key(self) -> str | None:
         """The key that the environment holds."""
-        return next((os.environ[name] for name in self.keys if os.environ.get(name)), None)
+        name = self.key_name()
+        return None if name is None else os.environ[name]
 
 
-def _host(name: str, base: str, key: str) -> Provider:
+APIS = {
+    "chat": "openai", "responses": "openai-responses", "completions": "openai-completions", "messages": "anthropic",
+    "native": "ollama", "generate": "ollama-generate",
+}  # fmt: skip
+_UNVERSIONED = ("anthropic", "cohere", "ollama", "ollama-generate")  # their paths hold the version, or have none
+
+
+def based(url: str, wire: str) -> str:
+    """A host's URL as a wire wants it: OpenAI's with /v1, of which other wires' paths are no part.
+
+    >>> based("http://127.0.0.1:8080/v1/", "anthropic")
+    'http://127.0.0.1:8080'
+    """
+    url = url.rstrip("/")
+    if wire in _UNVERSIONED:
+        return url.removesuffix("/v1")
+    local = wire.startswith("openai") and url.count("/") == 2  # scheme and host alone
+    return f"{url}/v1" if local else url
+
+
+_ALL = Capabilities(tools=True, images=True, documents=True, reasoning=True, json_schema=True, choices=True, regex=True)
+_CAN: dict[str, Capabilities] = {
+    "openai": replace(_ALL, audio=True, top_logprobs=20, seed=True, n=True, embeddings=True),
+    "openai-responses": replace(_ALL, audio=True, top_logprobs=20, embeddings=True, count_tokens=True),
+    "openai-completions": Capabilities(top_logprobs=5, seed=True, n=True, embeddings=True),
+    "anthropic": replace(_ALL, count_tokens=True),
+    "gemini": replace(_ALL, audio=True, top_logprobs=20, seed=True, n=True, embeddings=True, count_tokens=True),
+    "cohere": replace(_ALL, documents=False, top_logprobs=0, seed=True, embeddings=True),
+    "ollama": replace(_ALL, documents=False, top_logprobs=20, seed=True, embeddings=True),
+    "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
+}
+_NO_SORTING = frozenset({"top_k", "min_p"})
+
+
+def _host(name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = ()) -> Provider:
     """A host that speaks OpenAI's wire."""
-    return Provider(name, "openai", base, (key,), spelling=_max_tokens)
+    return Provider(name, "openai", base, (key,), spelling=_max_tokens, lacks=lacks, apis=apis)
 
 
-def _server(name: str, port: int, key: str, schemas: str = "") -> Provider:
-    """A server on this machine that speaks OpenAI's wire."""
-    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, spelling=_max_tokens, schemas=schemas)
+def _server(name: str, port: int, key: str, **more: Any) -> Provider:
+    """A server on this machine that speaks OpenAI's wires and Anthropic's."""
+    apis = ("responses", "completions", "messages")
+    more = {"spelling": _max_tokens, **more}
+    return Provider(name, "openai", f"http://127.0.0.1:{port}/v1", (key,), True, apis=apis, **more)
 
 
 _TABLE = [
-    Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL"),
+    Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL",
+             lacks=_NO_SORTING, apis=("responses", "completions"), packs=True, counts="openai-responses",
+             can={"count_tokens": True}),
     Provider("anthropic", "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
              auth="x-goog-api-key"),
     Provider("cohere", "cohere", "https://api.cohere.com", ("CO_API_KEY", "COHERE_API_KEY"),
              base_variable="CO_API_URL"),
-    _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN"),
-    Provider("together", "openai", "https://api.together.ai/v1", ("TOGETHER_API_KEY",), spelling=_together),
-    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-    _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
-    _host("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
-    Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST"),
+    _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", apis=("responses", "completions")),
+    _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN", apis=("responses",)),
+    Provider("together", "openai", "https://api.together.ai/v1", ("TOGETHER_API_KEY",), spelling=_together,
+             apis=("completions",), can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
+    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING, ("responses",)),
+    _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _NO_SORTING),
+    _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", _NO_SORTING),
+    _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING, ("responses",)),
+    Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
+             apis=("generate", "chat", "responses", "completions", "messages")),
     _server("lmstudio", 1234, "LM_API_TOKEN"),
-    _server("llamacpp", 8080, "LLAMA_API_KEY"),
-    _server("vllm", 8000, "VLLM_API_KEY"),
+    _server("llamacpp", 8080, "LLAMA_API_KEY", counts="llamacpp", can={"count_tokens": True},
+            whole=(frozenset({"tools", "top_logprobs"}),)),
+    _server("vllm", 8000, "VLLM_API_KEY", counts="vllm", can={"prompt_logprobs": True, "count_tokens": True},
+            spelling=_vllm),
 ]  # fmt: skip
 PROVIDERS = {provider.name: provider for provider in _TABLE}
 
 
 def is_remote(reference: str) -> bool:
-    """Whether a reference names a provider's model.
+    """Whether a reference names a provider's model, or a Space.
 
-    >>> is_remote("openai:gpt-5"), is_remote("zoo:seedling")
-    (True, False)
+    >>> is_remote("openai:gpt-5"), is_remote("space:owner/name"), is_remote("zoo:seedling")
+    (True, True, False)
     """
     name, colon, rest = reference.partition(":")
-    return bool(colon and rest) and name in PROVIDERS and " " not in rest
+    return bool(colon and rest) and (name in PROVIDERS or name == "space") and " " not in rest

@@ -1,29 +1,50 @@
-"""What a wire can do, and what wires share: reading JSON that a stranger wrote."""
+"""What a wire can do: an API's words, read and written by a client and by a server. No wire opens a connection."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Protocol
 
-from palmette.core.errors import BadAnswer
-from palmette.models.remote.messages import Event, Image, Request, Response, Tool
+from palmette.core.events import Event, unfold
+from palmette.core.message import Request, Response
 
-__all__ = ["Wire", "data_url", "encoded", "functions", "given", "inner", "items", "number", "table", "text"]
+__all__ = ["DONE", "Frame", "Reader", "Wire", "Writer", "spell", "spread"]
+
+Frame = tuple[str, Any]  # the name of an event (may be empty) and its JSON
+DONE: Frame = ("", "[DONE]")  # what ends a stream of OpenAI's kind
+Reader = Callable[[str, Any], Iterable[Event]]
+
+
+class Writer(Protocol):
+    """Says an answer's events in the words of an API, one after another."""
+
+    def write(self, event: Event) -> list[Frame]:
+        """What to send for an event."""
+        ...
+
+    def close(self) -> list[Frame]:
+        """What to send when the answer is complete."""
+        ...
 
 
 class Wire(Protocol):
-    """One kind of API. `encode` also says what of the request it has no words for."""
+    """One kind of API, in both directions: a client's (`encode`, `decode`, `reader`) and a server's (the others).
+
+    Laws: a request that was encoded is decoded to itself, and so is an answer, whole or streamed, as far as the API has
+    words for it; `lacks` names the fields of a Request for which it has none.
+    """
 
     framing: ClassVar[Literal["sse", "lines"]]
     schemas: ClassVar[str]  # the name of its structured mode
+    lacks: ClassVar[frozenset[str]]
 
     def path(self, request: Request, stream: bool) -> str:
         """What comes after the base URL."""
         ...
 
     def encode(self, request: Request, stream: bool) -> tuple[dict[str, Any], list[str]]:
-        """The body, and notes."""
+        """The body, and notes on what was added to the request."""
         ...
 
     def decode(self, body: Any) -> Response:
@@ -34,11 +55,10 @@ class Wire(Protocol):
         """
         ...
 
-    def event(self, name: str, body: Any) -> Event:
-        """One step of a streamed answer.
+    def reader(self) -> Reader:
+        """Reads one streamed answer: (event name, JSON) to events.
 
-        Raises:
-            ProviderFailed: if the step is an error.
+        The reader raises ProviderFailed if a step is an error.
         """
         ...
 
@@ -46,59 +66,46 @@ class Wire(Protocol):
         """What an error's body says, or an empty text."""
         ...
 
+    def decode_request(self, body: Any, path: str = "") -> tuple[Request, bool]:
+        """What a client asks for, and whether it wants a stream; fields without a place of their own are in `extra`.
 
-def table(value: Any, where: str) -> Mapping[str, Any]:
-    """A JSON object.
+        Raises:
+            RequestRefused: for a body that has not the form of a request, with the place in it.
+        """
+        ...
 
-    Raises:
-        BadAnswer: for anything else.
+    def encode_response(self, response: Response) -> dict[str, Any]:
+        """An answer."""
+        ...
+
+    def writer(self, request: Request) -> Writer:
+        """Writes one streamed answer to `request`."""
+        ...
+
+    def encode_error(self, status: int, said: str) -> dict[str, Any]:
+        """A failure."""
+        ...
+
+
+def spell(frames: Iterable[Frame], framing: Literal["sse", "lines"]) -> bytes:
+    """Frames as the bytes that go over the connection.
+
+    >>> spell([("", {"a": 1}), DONE], "sse")
+    b'data: {"a":1}\\n\\ndata: [DONE]\\n\\n'
     """
-    if not isinstance(value, Mapping):
-        raise BadAnswer(f"{where} is no object but {str(value)[:80]!r}")
-    return value
+    made = []
+    for name, body in frames:
+        said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        if framing == "lines":
+            made.append(f"{said}\n")
+        else:
+            made.append((f"event: {name}\n" if name else "") + f"data: {said}\n\n")
+    return "".join(made).encode()
 
 
-def items(value: Any) -> list[Mapping[str, Any]]:
-    """The objects of a list; nothing where there is none."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def inner(value: Any) -> Mapping[str, Any]:
-    """A JSON object, or an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def functions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Tools as OpenAI writes them, and others after it."""
-    return [
-        {
-            "type": "function",
-            "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
-        }
-        for t in tools
-    ]
-
-
-def text(value: Any) -> str:
-    """A text, or an empty one."""
-    return value if isinstance(value, str) else ""
-
-
-def number(value: Any) -> int:
-    """A count, or 0."""
-    return int(value) if isinstance(value, (int, float)) and value == value else 0
-
-
-def given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that have a value."""
-    return {key: value for key, value in fields.items() if value is not None and value != [] and value != ()}
-
-
-def encoded(image: Image) -> str:
-    """An image's bytes in base64."""
-    return base64.b64encode(image.data).decode()
-
-
-def data_url(image: Image) -> str:
-    """An image as a URL."""
-    return image.url or f"data:{image.mime};base64,{encoded(image)}"
+def spread(event: Event) -> Iterator[Event]:
+    """An event that holds a whole answer as the steps of it; any other as it is."""
+    if event.whole is None:
+        yield event
+    else:
+        yield from unfold(event.whole)

@@ -55,10 +55,15 @@ class Remote:
         Raises:
             ConstraintError: for an answer that the schema does not accept; its message says where and why.
         """
-        value = self._value(text)
+        value = self.document(text)
         return value if isinstance(self.kind, (Mapping, bool, str)) else value_of(self.kind, value)
 
-    def _value(self, text: str) -> Any:
+    def document(self, text: str) -> Any:
+        """The JSON value of an answer, as the schema has it.
+
+        Raises:
+            ConstraintError: as `read`.
+        """
         try:
             value = json.loads(text)
         except ValueError as error:

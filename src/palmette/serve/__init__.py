@@ -1,0 +1,1 @@
+"""Serving: any model behind every API, from the wires that the client speaks."""
