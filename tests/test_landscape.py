@@ -605,6 +605,17 @@ def test_losses_are_those_of_the_models_own_forward(name: str) -> None:
     assert float(wrong.sums().sum()) / wrong.tokens == pytest.approx(1 - float(right)) and wrong.vocabulary is None
 
 
+def test_dropout_is_off_and_the_mode_is_left_as_it_was() -> None:
+    net = tiny.build("gpt2", resid_pdrop=0.5)
+    calm = TokenLoss(net, IDS).sums()
+    net.train()
+    metric = TokenLoss(net, IDS)
+    assert np.array_equal(metric.sums(), calm) and net.training
+    made = measure(Space(net), metric, [Random(0).make(Space(net))], Plan(span=(-0.1, 0.1), most=9))
+    assert net.training and any("training mode" in flag for flag in made.flags)
+    assert made.origin.value == pytest.approx(calm.sum() / metric.tokens)
+
+
 def test_documents_are_what_is_independent() -> None:
     net = model()
     each, grouped = TokenLoss(net, IDS), TokenLoss(net, IDS, groups=np.array([0, 0, 1, 1, 2, 2]))

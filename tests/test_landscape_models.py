@@ -228,6 +228,19 @@ def test_two_processes_measure_what_one_does_bit_for_bit(family: Path, tmp_path:
         Pool(Job("", *[np.zeros((1, 1), int)] * 3), 0)  # type: ignore[arg-type]
 
 
+def test_a_process_refuses_another_model_than_the_one_that_was_asked(family: Path) -> None:
+    from palmette.core.errors import MismatchedModels
+    from palmette.models.landscapes.subject import Subject
+
+    how: dict[str, Any] = {"select": "", "tokens": 40, "length": 20, "dtype": "float32", "device": "cpu", "threads": 1}
+    job = Subject.open(family / "base", TEXT, "loss", **how).job
+    assert job is not None and Job.from_json(job.as_json()).as_json() == job.as_json()
+    space, _ = job.open()
+    assert space.size > 0
+    with pytest.raises(MismatchedModels, match="other weights here"):
+        Job.from_json(job.as_json().replace(str(family / "base"), str(family / "math"))).open()
+
+
 def test_shards_together_are_the_whole(family: Path, tmp_path: Path) -> None:
     at: dict[str, Any] = {"line": True, "span": (-0.3, 0.3), **FEW}
     palmette.landscape(family / "base", TEXT, store=tmp_path / "whole", **at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.checkpoint import open_checkpoint, read_config, refuse_remote_code
-from palmette.core.errors import BadParameter, MissingExtra, UsageError
+from palmette.core.errors import BadParameter, MismatchedModels, MissingExtra, UsageError
 from palmette.models.engines.tokenizer import FileTokenizer
 from palmette.models.local import LocalModel
 from palmette.models.resolve import folder_of, parse_reference
@@ -49,6 +49,7 @@ class Job:
         tasks: which text each example is from.
         metric: "loss" or "error".
         select, dtype, device, threads: see `palmette.landscape`.
+        digest: of the parameters that the folder should hold; another process refuses others.
     """
 
     folder: str
@@ -61,12 +62,14 @@ class Job:
     dtype: Precision = "float32"
     device: str = "cpu"
     threads: int = 1
+    digest: str = ""
 
     def as_json(self) -> str:
         """One line."""
         arrays = {name: getattr(self, name).astype(int).tolist() for name in ("ids", "real", "groups")}
         plain = {
-            name: getattr(self, name) for name in ("folder", "tasks", "metric", "select", "dtype", "device", "threads")
+            name: getattr(self, name)
+            for name in ("folder", "tasks", "metric", "select", "dtype", "device", "threads", "digest")
         }
         return json.dumps(plain | arrays)
 
@@ -83,7 +86,10 @@ class Job:
         torch.set_num_threads(self.threads)
         loss = TokenLoss(module(Path(self.folder), self.device), self.ids, self.real, kind=self.metric,
                          tasks=self.tasks, groups=self.groups)  # fmt: skip
-        return Space(loss.model, self.select, getattr(torch, self.dtype)), loss
+        space = Space(loss.model, self.select, getattr(torch, self.dtype))
+        if self.digest not in ("", _digest(space)):
+            raise MismatchedModels(f"{self.folder} holds other weights here than where the measurement was started")
+        return space, loss
 
 
 @dataclass
@@ -130,13 +136,19 @@ class Subject:
         job = Job(str(folder), ids, real, groups, tasks, metric, select, dtype, device, count)
         space, loss = job.open()
         held = hashlib.sha256(ids.tobytes() + real.tobytes() + groups.tobytes()).hexdigest()
-        return Subject(folder, space, loss, job, _spec(space, held, count) | {"metric": metric})
+        spec = _spec(space, held, count) | {"metric": metric}
+        return Subject(folder, space, loss, replace(job, digest=spec["model"]), spec)
+
+
+def _digest(space: Space) -> str:
+    """What tells one model from another."""
+    return hashlib.sha256(space.origin.cpu().numpy().tobytes()).hexdigest()
 
 
 def _spec(space: Space, data: str, threads: int) -> dict[str, Any]:
     """What a point's bits depend on, besides the directions."""
     return {
-        "model": hashlib.sha256(space.origin.cpu().numpy().tobytes()).hexdigest(), "data": data,
+        "model": _digest(space), "data": data,
         "dtype": str(space.dtype), "device": space.device.type, "threads": threads, "torch": torch.__version__,
         "select": space.select,
     }  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -120,7 +121,7 @@ class TokenLoss:
     """The negative log-likelihood of the next token over fixed sequences; the same at every point.
 
     Args:
-        model: a causal language model in torch; it is put into evaluation mode.
+        model: a causal language model in torch; it computes in evaluation mode, and is left in the mode that it was in.
         ids: int64[sequences, length], padded on the right.
         real: which of them are tokens and not padding.
         batch: sequences computed at once.
@@ -146,7 +147,7 @@ class TokenLoss:
         if int(ids.max()) >= size or int(ids.min()) < 0:
             raise BadParameter(f"the data holds the token {int(ids.max())}, the model has {size}")
         device = next(model.parameters()).device
-        self.model = model.eval()
+        self.model = model
         self.kind = kind
         self.unit = "loss (nats a token)" if kind == "loss" else "share of tokens guessed wrong"
         self.vocabulary: int | None = size if kind == "loss" else None
@@ -158,7 +159,8 @@ class TokenLoss:
             (torch.from_numpy(ids[i : i + batch]).to(device), torch.from_numpy(real[i : i + batch]).to(device))
             for i in range(0, len(ids), batch)
         ]
-        self.way: Forward = forward_of(model, self._batches[0][0][:1], self._batches[0][1][:1])
+        with _evaluating(model):
+            self.way: Forward = forward_of(model, self._batches[0][0][:1], self._batches[0][1][:1])
 
     @property
     def tokens(self) -> int:
@@ -167,7 +169,7 @@ class TokenLoss:
 
     def sums(self) -> Sums:
         """Loss or errors summed over each example, float64[examples]."""
-        with torch.inference_mode():
+        with torch.inference_mode(), _evaluating(self.model):
             each = np.concatenate([self._summed(*batch) for batch in self._batches])
         return _grouped(self._groups, each)
 
@@ -190,7 +192,8 @@ class TokenLoss:
         """For every batch, what computes its share of the mean loss with a graph to differentiate."""
 
         def share(ids: Any, real: Any) -> Any:
-            scores = self.model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits[:, :-1]
+            with _evaluating(self.model):
+                scores = self.model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits[:, :-1]
             wanted = real[:, 1:]
             kept = scores[wanted] if scores.dtype == torch.float64 else scores[wanted].float()
             return F.cross_entropy(kept, ids[:, 1:][wanted], reduction="sum") / self.tokens
@@ -243,6 +246,19 @@ class Scored:
         if found.shape != self.counts.shape:
             raise BadParameter(f"the metric gave {len(found)} numbers where it gave {len(self.counts)} before")
         return found
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without dropout inside, whatever the mode was; and that mode afterwards."""
+    training = bool(model.training)
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 def _grouped(places: NDArray[Any], values: Sums, count: int = 0) -> Sums:

@@ -14,6 +14,7 @@ from palmette.weights.landscape.profile import Layers, Profile
 
 __all__ = ["layers_page", "page", "profile_page"]
 
+FEW = 5  # marks whose names are written into the surface, too
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _RED, _INK = "#d62728", "#222222"
 
@@ -44,7 +45,7 @@ def _whole(figure: Any, title: str, caption: str, flags: list[str]) -> bytes:
         annotations=[*figure.layout.annotations,
                      {"text": "<br>".join(lines), "x": 0, "y": 0, "xref": "paper", "yref": "paper", "yshift": -50,
                       "showarrow": False, "align": "left", "xanchor": "left", "yanchor": "top", "font": {"size": 12}}],
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.02},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.02, "bgcolor": "rgba(110,120,140,0.25)"},
     )  # fmt: skip
     text: str = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True})
     return text.replace("<head>", f"<head><title>{html.escape(title)}</title>", 1).encode()
@@ -135,7 +136,8 @@ def _points(go: Any, made: Landscape) -> list[Any]:
     signs = ["circle" if mark.off < 5e-4 else "diamond-open" for mark in inside.values()]
     look = {"mode": "markers+text", "text": texts, "hovertext": hover, "hoverinfo": "text", "name": "marks"}
     parts = [
-        go.Scatter3d(x=[p[0] for p in at], y=[p[1] for p in at], z=[height(p) for p in at], **look, showlegend=False,
+        go.Scatter3d(x=[p[0] for p in at], y=[p[1] for p in at], z=[height(p) for p in at],
+                     **look | ({} if len(at) <= FEW else {"mode": "markers"}), showlegend=False,
                      marker={"size": 5, "color": _RED}, textfont={"color": _INK}),
         go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, textposition="top center", showlegend=False,
                    marker={"size": 9, "color": _RED, "symbol": signs, "line": {"color": "white", "width": 1.5}},
