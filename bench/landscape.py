@@ -76,28 +76,31 @@ def naive(model: Any, ids: Any, d: list[Any], space: Space) -> Callable[[int], A
     return point
 
 
-def peer(model: Any, ids: Any, count: int, norm: str) -> tuple[float, float]:
-    """(seconds of a point, of what is before the first) of loss-landscapes, which walks the plane by itself."""
-    from loss_landscapes.metrics import Metric
+def peer(model: Any, ids: Any, norm: str) -> tuple[Callable[[int], Any], float]:
+    """(one inner step of loss-landscapes' random_plane, the seconds that it takes before its first)."""
+    from loss_landscapes.model_interface.model_parameters import orthogonal_to, rand_u_like
+    from loss_landscapes.model_interface.model_wrapper import wrap_model
 
     other = copy.deepcopy(model)
     with torch.no_grad():
         for p in other.parameters():
             if not p.any():
                 p.add_(1e-6)  # it divides by the norm of every bias
-    times: list[float] = []
+    began = time.process_time()
+    point = wrap_model(other).get_module_parameters()
+    one = rand_u_like(point)
+    two = orthogonal_to(one)
+    for direction in (one, two):
+        getattr(direction, f"{norm}_normalize_")(point)
+        direction.mul_(1e-3)
+    setup = time.process_time() - began
 
-    class Loss(Metric):
-        def __call__(self, wrapper: Any) -> float:
-            with torch.no_grad():
-                loss = float(other(input_ids=ids, labels=ids).loss)
-            times.append(time.process_time())
-            return loss
+    def step(_: int) -> float:
+        point.add_(two)
+        with torch.no_grad():
+            return float(other(input_ids=ids, labels=ids).loss)
 
-    side, began = max(2, int(np.ceil((count + 1) ** 0.5))), time.process_time()
-    loss_landscapes.random_plane(other, Loss(), distance=20, steps=side, normalization=norm)
-    each = statistics.median(np.diff(times))
-    return each, times[0] - began - each
+    return step, setup
 
 
 def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, float]:
@@ -112,10 +115,9 @@ def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in spent.items()}
 
 
-def points(count: int) -> dict[str, tuple[float, float]]:
-    """Print a row for each size and precision; the float32 seconds of ours and of the peer's."""
+def points(count: int) -> None:
+    """Print a row for each size and precision."""
     print(f"{'size':<20} {'dtype':<9} {'point s':>8} {'limit s':>8} {'share':>6} {'loop s':>8} {'':>6} {'peer s':>8}")
-    found = {}
     for name, (settings, sequences, length) in SIZES.items():
         torch.manual_seed(0)
         model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval()
@@ -132,18 +134,20 @@ def points(count: int) -> dict[str, tuple[float, float]]:
                 run.aim(d)
                 works = {"ours": lambda i, run=run: list(run([(0.02, 0.01 * i)])), "loop": loop}
                 works["limit"] = limit(model.config, sequences * length, dtype)
+                setup = 0.0
+                if loss_landscapes is not None and dtype == torch.float32:
+                    norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
+                    works["peer"], setup = peer(model, torch.from_numpy(ids), norm)
                 took = together(works, count)
             row = (
                 f"{name:<20} {said:<9} {took['ours']:>8.3f} {took['limit']:>8.3f} {took['limit'] / took['ours']:>6.0%}"
             )
             row += f" {took['loop']:>8.3f} {took['loop'] / took['ours']:>5.1f}×"
-            if loss_landscapes is not None and dtype == torch.float32:
-                norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes at this size
-                each, setup = peer(model, torch.from_numpy(ids), count, norm)
-                row += f" {each:>8.3f} {each / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
-                found[name] = (took["ours"], each)
+            if "peer" in took:
+                row += (
+                    f" {took['peer']:>8.3f} {took['peer'] / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
+                )
             print(row, flush=True)
-    return found
 
 
 def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) -> None:
@@ -177,10 +181,15 @@ def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) 
           f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; said {made.held_out[0] / reach:.3%}")  # fmt: skip
     if loss_landscapes is not None:
         ids = subject.job.ids[subject.job.real.all(axis=1)]
-        each, setup = peer(metric.model, torch.from_numpy(ids), 15, "filter")
+        step, setup = peer(metric.model, torch.from_numpy(ids), "filter")
+        with Local(space, metric) as run:
+            run.aim(d)
+            took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02)]))}, 15)
+        each, ours = took["peer"], took["ours"] * len(made.points)
         whole = setup + GRID * GRID * each
         print(
-            f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / spent:.0f} times"
+            f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times "
+            f"our {ours:.1f} s"
         )
 
 

@@ -233,6 +233,7 @@ __all__ = [
     "Trace",
     "Usage",
     "Wording",
+    "__version__",
     "adecide",
     "allow",
     "answered",
