@@ -6,7 +6,9 @@ import asyncio
 import enum
 import json
 import math
+import socket
 import string
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback import answer, served
+from loopback import Loopback, answer, served
 
 import palmette
 from palmette.cli.main import main
@@ -231,21 +233,55 @@ def test_likeliest_tokens_are_read_as_options() -> None:
     letters = [("B", 0.7), ("A", 0.2), ("x", 0.05)]
     with served([chat_answer("Yes", top), chat_answer("B", letters)]) as server:
         model = palmette.connect("openai:m", key="k", base_url=server.url, limits=Limits(retries=0))
-        found = palmette.decide(model, {"text": "Buy now"}, {"spam": bool, "mood": Literal["good", "bad", "odd"]})
+        state = {"text": "Buy now"}
+        found = dict(palmette.decide(model, state, {"spam": bool}))
+        found |= palmette.decide(model, state, {"mood": Literal["good", "bad", "odd"]})
         first, second = (body for _, _, body in server.requests)
     assert found["spam"].probability == pytest.approx(0.75) and found["spam"].how == "logprobs"
-    assert "20.0% of the probability" in found["spam"].notes[0] and found.usage == Usage(18, 2)
+    assert "20.0% of the probability" in found["spam"].notes[0]
     assert found["mood"].best == "bad" and found["mood"]["odd"] == 0
     assert found["mood"].intervals[2] == (0.0, pytest.approx(0.05 / 0.95)) and "at most" in found["mood"].notes[-1]
     assert first["max_completion_tokens"] == 1 and first["top_logprobs"] == 20 and '{"text"' in str(first["messages"])
     assert "A: good" in second["messages"][0]["content"]
 
 
+def test_an_api_is_asked_several_questions_at_once() -> None:
+    reply = chat_answer("Yes", [("Yes", 0.75), ("No", 0.25)])
+    all_here = threading.Barrier(8)  # nobody is answered before all have asked
+
+    def together(state: Loopback, peer: socket.socket, number: int) -> None:
+        all_here.wait(60)
+        peer.sendall(reply)
+
+    asked = {f"q{i}": bool for i in range(8)}
+    with served(together) as server:
+        model = palmette.connect("openai:m", key="k", base_url=server.url)
+        found = palmette.decide(model, "x", asked)
+        again = asyncio.run(palmette.adecide(model, "x", asked))
+    assert list(found) == list(again) == list(asked) and found["q7"].probability == again["q0"].probability == 0.75
+    assert found.usage == again.usage == Usage(72, 8)
+
+
 def test_a_model_that_says_something_else_is_not_read_as_an_option() -> None:
     with served([chat_answer("Well", [("Well", 0.9), ("yes", 0.05)])]) as server:
         model = palmette.connect("openai:m", key="k", base_url=server.url)
         with pytest.raises(Unsupported, match=r"they have 5.0% of its probability, and it would say 'Well'"):
-            palmette.decide(model, "x", {"spam": bool})
+            palmette.decide(model, "x", {"spam": bool}, how="logprobs")
+
+
+def test_a_model_that_refuses_log_probabilities_is_counted_and_a_note_says_why() -> None:
+    refusal = answer(400, {"error": {"message": "logprobs are not supported with reasoning models"}})
+    choices = [{"index": i, "finish_reason": "stop", "message": {"content": f'{{"value": "{said}"}}'}}
+               for i, said in enumerate(["yes", "yes", "no", "yes"])]  # fmt: skip
+    with served([refusal, answer(200, {"choices": choices})]) as server:
+        model = palmette.connect("openai:m", key="k", base_url=server.url)
+        found = palmette.decide(model, "x", {"spam": bool}, samples=4)
+        assert server.requests[1][2]["n"] == 4 and "logprobs" not in server.requests[1][2]
+    assert (
+        found["spam"].how == "samples"
+        and found["spam"].probability == 0.75
+        and "logprobs are not supported" in found.notes[0]
+    )
 
 
 def test_answers_are_counted_where_nothing_else_is_known() -> None:

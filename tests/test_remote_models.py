@@ -32,6 +32,7 @@ from palmette.core.errors import (
     UnknownModel,
     UsageError,
 )
+from palmette.models.local import opened
 from palmette.models.remote.client import Client, Limits, Secret
 from palmette.models.remote.model import RemoteModel, connect
 from palmette.models.remote.providers import PROVIDERS
@@ -55,7 +56,7 @@ def streamed(wire: str) -> bytes:
 # -- what goes right ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", NAMES)
 def test_an_answer_comes_whole_and_in_pieces(wire: str) -> None:
     with served([answer(200, ANSWERS[wire][0]), streamed(wire), streamed(wire)]) as server:
         model = remote(wire, server, max_tokens=9, system="Be brief.")
@@ -70,21 +71,55 @@ def test_an_answer_comes_whole_and_in_pieces(wire: str) -> None:
     assert server.requests[1][2] != body or wire == "gemini"
 
 
-def test_hosts_spell_some_things_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, provider in PROVIDERS.items():
-        if provider.wire != "openai":
-            continue
-        with served([answer(200, ANSWERS["openai"][0])]) as server:
-            connect(f"{name}:m", key=KEY, base_url=server.url, limits=QUICK)("Hi", max_tokens=5, top_logprobs=3)
-            body = server.requests[0][2]
-        assert ("max_completion_tokens" in body) == (name == "openai") and 5 in body.values()
-        assert body["logprobs"] == (3 if name == "together" else True)
+@pytest.mark.parametrize("name", [name for name, provider in PROVIDERS.items() if provider.wire == "openai"])
+def test_hosts_spell_some_things_otherwise(name: str) -> None:
+    with served([answer(200, ANSWERS["openai"][0])]) as server:
+        model = connect(f"{name}:m", key=KEY, base_url=server.url, limits=QUICK)
+        notes = model("Hi", max_tokens=5, top_logprobs=3, seed=4, top_k=2).response.notes
+        _, headers, body = server.requests[0]
+    assert ("max_completion_tokens" in body) == (name in ("openai", "azure", "cerebras")) and 5 in body.values()
+    assert headers["api-key" if name == "azure" else "authorization"].removeprefix("Bearer ") == KEY
+    lacks = PROVIDERS[name].lacks
+    assert body.get("logprobs") == (None if "top_logprobs" in lacks else 3 if name == "together" else True)
+    assert body.get("random_seed" if name == "mistral" else "seed") == (None if "seed" in lacks else 4)
+    assert {note.partition(":")[0] for note in notes} == lacks & {"top_logprobs", "seed", "top_k"}
+    assert PROVIDERS[name].capabilities.seed == ("seed" not in lacks)
+
+
+def test_a_host_that_takes_no_schema_is_told_it_in_the_question() -> None:
+    def said(text: str) -> bytes:
+        return answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": text}}]})
+
+    with served([said("[1, 2]"), said('{"value": [1, 2]}')]) as server:
+        model = connect("deepseek:m", key=KEY, base_url=server.url, limits=QUICK)
+        assert model("Two numbers.", output=list[int]).value == [1, 2]
+        body = server.requests[0][2]
+    assert body["response_format"] == {"type": "json_object"} and '"integer"' in body["messages"][0]["content"]
+
+
+def test_anthropic_is_asked_for_closed_objects_and_for_maps_in_the_question() -> None:
+    @dataclass
+    class Point:
+        x: int
+        y: int | None = None
+
+    def said(text: str) -> bytes:
+        return answer(200, {"type": "message", "stop_reason": "end_turn", "content": [{"type": "text", "text": text}]})
+
+    with served([said('{"x": 1}'), said('{"a": 1}')]) as server:
+        model = remote("anthropic", server, max_tokens=9)
+        assert model("Where?", output=Point, effort="low").value == Point(1)
+        assert model("What?", output=dict[str, int]).value == {"a": 1}
+        first, second = (body for _, _, body in server.requests)
+    assert first["output_config"]["effort"] == "low" and "tools" not in first
+    assert first["output_config"]["format"]["schema"]["additionalProperties"] is False
+    assert "output_config" not in second and "JSON Schema" in second["system"]
 
 
 def test_settings_that_a_provider_lacks_are_noted() -> None:
     with served([answer(200, ANSWERS["anthropic"][0])]) as server:
         notes = remote("anthropic", server)("Hi", seed=3, top_logprobs=2).response.notes
-    assert [note.partition(":")[0] for note in notes] == ["seed", "top_logprobs", "max_tokens"]
+    assert sorted(note.partition(":")[0] for note in notes) == ["max_tokens", "seed", "top_logprobs"]
 
 
 def test_an_answer_of_a_type_is_asked_for_again_until_it_is_one() -> None:
@@ -134,7 +169,7 @@ STATUS: dict[int, type[ProviderError]] = {
 
 
 @pytest.mark.parametrize("status", STATUS)
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", NAMES)
 def test_every_status_is_its_own_error_and_says_what_the_provider_said(wire: str, status: int) -> None:
     body = json.dumps(ERRORS[wire]).replace("no such thing", f"no such thing as {KEY}").encode()
     with served([answer(status, body, retry_after="0", x_request_id="req-7")]) as server:
@@ -198,7 +233,7 @@ FAULTS: dict[str, tuple[Fault, tuple[type[ProviderError], ...]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", NAMES)
 def test_every_fault_of_a_stream_ends_in_a_typed_error_in_time(wire: str, fault: str) -> None:
     script, kinds = FAULTS[fault]
     began = time.monotonic()
@@ -210,7 +245,7 @@ def test_every_fault_of_a_stream_ends_in_a_typed_error_in_time(wire: str, fault:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", NAMES)
 def test_every_fault_of_an_answer_ends_in_a_typed_error(wire: str) -> None:
     whole = answer(200, ANSWERS[wire][0])
     for data in (b"", whole[:60], whole[:-5], answer(200, b"[]"), answer(200, b"null"), answer(200, b"<html>")):
@@ -296,7 +331,7 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         if provider.optional:
             assert connect(f"{provider.name}:m").client.base.startswith("http://127.0.0.1")
         else:
-            with pytest.raises(MissingKey, match=f"set {provider.keys[0]}"):
+            with pytest.raises(MissingKey, match=f"set {provider.keys[0]}"):  # before the address is looked for
                 connect(f"{provider.name}:m")
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     assert connect("gemini:m").id == "gemini:m"
@@ -314,8 +349,9 @@ def test_names_that_are_none_are_refused(name: str) -> None:
 
 
 def test_models_of_providers_are_not_opened_as_folders() -> None:
+    assert palmette.model("openai:gpt-5", key=KEY).client is connect("openai:gpt-5", key=KEY).client
     with pytest.raises(UnknownModel, match=r"palmette.connect\('openai:gpt-5'\)"):
-        palmette.model("openai:gpt-5")
+        opened("openai:gpt-5")
     with pytest.raises(UnknownModel, match="Did you mean 'openai'"):
         palmette.model("opnai:gpt-5")
 
@@ -333,7 +369,9 @@ def test_options_that_are_none_are_refused() -> None:
 def test_the_command_streams_text_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = answer(200, {"choices": [{"finish_reason": "stop", "message": {"content": '{"n": 1}'}}]})
+    pieces = [{"delta": {"content": '{"n": '}}, {"delta": {"content": "1}"}, "finish_reason": "stop"}]
+    rows = "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces)
+    said = answer(200, rows.encode(), "text/event-stream")
     with served([streamed("openai"), answer(200, ANSWERS["openai"][0]), said, answer(401, ERRORS["openai"])]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -346,7 +384,8 @@ def test_the_command_streams_text_alone(
             '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
         )
         assert main(["run", "openai:m", "Hello", "--json-schema", str(tmp_path / "s.json")]) == 0
-        assert capsys.readouterr().out == '{"n":1}\n'
+        assert capsys.readouterr().out == '{"n": 1}\n'
+        assert server.requests[2][2]["response_format"]["type"] == "json_schema"
         assert main(["run", "openai:m", "Hello"]) == 1
         assert "check the key" in capsys.readouterr().err
     assert main(["run", "openai:m", "Hello", "--strategy", "beam:4"]) == 2

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import answer, served
 from serving import Running, running
 
 from palmette.core.errors import ProviderFailed, RateLimited, UsageError
@@ -186,6 +189,16 @@ def test_vectors_counts_tokens_decisions_and_lists(toy: Running) -> None:
 def test_what_is_wrong_is_said_with_its_place(toy: Running, path: str, body: Any, status: int, said: str) -> None:
     answer = toy.post(path, body)
     assert answer.status_code == status and said in answer.json()["error"]["message"], answer.text
+
+
+def test_what_changes_nothing_is_let_pass_and_what_would_is_noted(toy: Running) -> None:
+    path, body = CHATS["openai"]
+    answer = toy.post(path, {**body, "user": "me", "store": True, "stream_options": {"include_usage": True}})
+    assert answer.status_code == 200 and "x-palmette-note" not in answer.headers
+    path, body = CHATS["anthropic"]
+    for stream in (False, True):
+        asked = {**body, "stream": stream, "thinking": {"type": "enabled", "budget_tokens": 1024}}
+        assert "thinking" in toy.post(path, asked).headers["x-palmette-note"]
 
 
 def test_errors_come_in_the_words_of_the_api(toy: Running) -> None:
@@ -452,3 +465,38 @@ def test_concurrent_streams_share_passes_and_stay_themselves(toy: Running) -> No
     before = toy.app.registry.entries["toy"].load.passes
     assert asyncio.run(many()) == wanted
     assert toy.app.registry.entries["toy"].load.passes - before < 12 * 24 / 2
+
+
+PAGE = """<!doctype html><title>evil</title><form id="f" method="post" enctype="text/plain" target="frame"
+action="{url}/v1/chat/completions"><input name='{{"model":"slow","messages":[],"x":"' value='"}}'></form>
+<iframe name="frame"></iframe><script>
+const said = [], url = "{url}/v1/chat/completions", body = JSON.stringify({{model: "slow", messages: []}});
+const note = (name) => (value) => said.push(name + ":" + value);
+const asks = [
+  fetch(url, {{method: "POST", body, headers: {{"content-type": "application/json"}}}}).then(note("json"), note("no")),
+  fetch(url, {{method: "POST", body, mode: "no-cors"}}).then((r) => r.type, note("no")),
+  fetch("{url}/v1/models").then((r) => r.text()).then(note("read"), note("no")),
+  fetch("{url}/metrics").then((r) => r.text()).then(note("read"), note("no")),
+];
+document.getElementById("f").submit();
+new Image().src = "{url}/v1/models";
+try {{ new WebSocket("{url}/v1/chat/completions".replace("http", "ws")); }} catch (e) {{}}
+const events = new EventSource("{url}/v1/models");
+events.onopen = note("read");
+Promise.allSettled(asks).then(() => setTimeout(() => {{
+  document.body.append("DONE " + said.join(" | ")); }}, 500));
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed: apt-get install chromium")
+def test_a_page_of_another_origin_in_a_browser_reaches_nothing(tmp_path: Path) -> None:
+    slow = Slow(words=1)
+    with running(models={"slow": slow}) as server:
+        page = PAGE.format(url=server.url).encode()
+        with served([answer(200, page, "text/html")]) as other:
+            flags = ("headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+                     "disable-component-update disable-sync virtual-time-budget=8000 dump-dom")  # fmt: skip
+            command = ["chromium", *(f"--{flag}" for flag in flags.split()), f"--user-data-dir={tmp_path}", other.url]
+            found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+        assert "DONE" in found and "read:" not in found and "json:" not in found, found
+        assert not any(model == "slow" for _, model, _ in server.app.metrics.requests)  # nothing got past the guard

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from palmette.cli.remote import fields_of, note, stream_to_output, turns
-from palmette.cli.shared import debug_option
+from palmette.cli.remote import fields_of, note, stream_to_output, turns, with_log
+from palmette.cli.shared import debug_option, log_option
 from palmette.core.errors import PalmetteError, UsageError
 from palmette.core.message import Message, Response
 from palmette.core.model import Model
@@ -42,9 +42,10 @@ _HELP = """\
 @click.option("--seed", type=int, help="Same seed, same text, where the model takes one.")
 @click.option("--base-url", metavar="URL", help="Another address of the same API.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer to PROMPT as one JSON object.")
+@log_option
 @debug_option
 def command(model: str, prompt: str | None, system: str | None, files: tuple[str, ...], as_json: bool,
-            base_url: str | None, **options: Any) -> int:  # fmt: skip
+            base_url: str | None, log: bool, **options: Any) -> int:  # fmt: skip
     """Talk with MODEL: zoo:seedling, hf:OWNER/NAME, a folder, or PROVIDER:NAME.
 
     With PROMPT, or with text piped in, one answer is given; on a terminal a conversation begins, with /help for its
@@ -53,7 +54,7 @@ def command(model: str, prompt: str | None, system: str | None, files: tuple[str
     from palmette.models.opening import model as opened
 
     given = {key: value for key, value in options.items() if value not in (None, ())}
-    talker: Model = opened(model, **({"base_url": base_url} if base_url else {}))
+    talker = with_log(opened(model, **({"base_url": base_url} if base_url else {})), log)
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().removesuffix("\n")
     if prompt is not None:
@@ -67,7 +68,11 @@ def command(model: str, prompt: str | None, system: str | None, files: tuple[str
 def _once(talker: Model, said: list[Message], options: dict[str, Any], as_json: bool) -> int:
     if as_json:
         response = talker.respond(said, **options)
-        click.echo(json.dumps({"model": talker.id, "text": response.text, **fields_of(response)}, ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                {"model": talker.id, "text": response.text, **fields_of(response, talker.id)}, ensure_ascii=False
+            )
+        )
     else:
         response = stream_to_output(talker.events(said, **options))
     note(response.notes)

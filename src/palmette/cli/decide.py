@@ -63,6 +63,7 @@ def command(model: str, state: str, asked: tuple[str, ...], how: Any, samples: i
     spent = None if found.usage is None else cost(found.usage, model)
     if as_json:
         report: dict[str, Any] = {"model": model, "answers": {name: one.as_json() for name, one in found.items()}}
+        report |= {"notes": list(found.notes)} if found.notes else {}
         if found.usage is not None and spent is not None:
             report["usage"] = {"input": found.usage.input, "output": found.usage.output}
             report["cost"] = {"dollars": spent.dollars, "source": spent.source}
@@ -79,6 +80,8 @@ def command(model: str, state: str, asked: tuple[str, ...], how: Any, samples: i
             click.echo(f"  {label:<{longest}} {share:6.1%} {'█' * round(share * BAR)}{between}")
         for note in answer.notes:
             click.echo(f"palmette: {name}: {note}", err=True)
+    for note in found.notes:
+        click.echo(f"palmette: {note}", err=True)
     return 0
 
 
@@ -100,13 +103,16 @@ def _question(text: str) -> tuple[str, Any]:
     if not name or not kind:
         raise UsageError(f"--ask {text!r}: write NAME:bool, NAME:one|another or NAME:0..10")
     if kind == "bool":
-        return name, question(bool, words)
+        return name, question(bool, words, name=name)
     if dots:
         try:
-            return name, question(range(int(low), int(high) + 1), words)
+            levels = range(int(low), int(high) + 1)
         except ValueError:
             raise UsageError(f"--ask {text!r}: levels are whole numbers, as 0..10") from None
+        if len(levels) < 2:
+            raise UsageError(f"--ask {text!r}: the lowest level stands first, as 0..10")
+        return name, question(levels, words, name=name)
     options = [part.strip() for part in kind.split("|")]
     if len(options) < 2:
         raise UsageError(f"--ask {text!r}: {kind!r} is no kind; write NAME:bool, NAME:one|another or NAME:0..10")
-    return name, question(options, words)
+    return name, question(options, words, name=name)

@@ -70,7 +70,7 @@ def command(number: int | None, last: int, everything: bool, search: str, model:
 def _line(call: Call) -> None:
     """Two lines for a call: its numbers, and what was said."""
     tokens = "" if call.input is None else f"{call.input}+{call.output} tokens, "
-    price = "cost unknown" if call.dollars is None else f"${call.dollars:.6f}"
+    price = "cost unknown" if call.dollars is None else f"${call.dollars:.6f}" if call.dollars else "free"
     click.echo(f"{call.id}  {call.when}  {call.model}  {tokens}{call.seconds:.2f} s, {price}  {call.finish}")
     said = call.error or call.answer
     if call.prompt or said:

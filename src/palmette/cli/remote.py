@@ -16,14 +16,17 @@ from palmette.cli.shared import Generation, read_text
 from palmette.core.errors import UsageError
 from palmette.core.events import Collector, Event
 from palmette.core.message import Audio, Document, Image, Message, Part, Response, Text
+from palmette.core.model import Model
 from palmette.tokens.trace.visible import printable
 
-__all__ = ["fields_of", "note", "run_remote", "stream_to_output", "turns"]
+__all__ = ["fields_of", "note", "run_remote", "stream_to_output", "turns", "with_log"]
 
 _SETTINGS = ("temperature", "top_p", "top_k")
 
 
-def run_remote(model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool) -> int:
+def run_remote(
+    model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool, log: bool
+) -> int:
     """Ask and stream the text to standard output; notes on what could not be said go to standard error."""
     from palmette.models.opening import model as opened
 
@@ -36,25 +39,40 @@ def run_remote(model: str, prompt: str, generation: Generation, refused: Sequenc
             "give; it works with models on this machine (here: --set temperature=…, top_p=…, top_k=…, --json-schema)"
         )
     schema = None if generation.json_schema is None else json.loads(read_text(generation.json_schema))
-    given = {} if schema is None else {"output": schema}
-    asked = opened(
-        model, max_tokens=generation.max_tokens, seed=generation.seed or None, stop=generation.stop,
-        **_settings(generation.settings), **given,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "max_tokens": generation.max_tokens, "seed": generation.seed or None, "stop": generation.stop,
+        **_settings(generation.settings), **({} if schema is None else {"output": schema}),
+    }  # fmt: skip
+    talker = with_log(opened(model), log)
     question = turns(prompt, generation.system, generation.files)
     if as_json:
-        answer = asked(question)
-        report = {"model": model, "prompt": prompt, "text": answer.text, **fields_of(answer.response)}
+        answer = talker(question, **given)
+        report = {"model": model, "prompt": prompt, "text": answer.text, **fields_of(answer.response, model)}
         click.echo(json.dumps(report, ensure_ascii=False, default=str))
         note(answer.response.notes)
         return 0
-    note(stream_to_output(asked.events(question)).notes)
+    note(stream_to_output(talker.events(question, **given)).notes)
     return 0
 
 
-def fields_of(response: Response) -> dict[str, Any]:
-    """A response as JSON has it, the body as it came left out."""
-    return {key: value for key, value in asdict(response).items() if key not in ("raw", "headers")}
+def fields_of(response: Response, model: str) -> dict[str, Any]:
+    """A response as JSON has it, the body as it came left out, with what it cost; null dollars are unknown, not 0."""
+    from palmette.models.keep.prices import cost
+
+    spent = cost(response, model)
+    made = {key: value for key, value in asdict(response).items() if key not in ("raw", "headers")}
+    return {**made, "cost": {"dollars": spent.dollars, "source": spent.source}}
+
+
+def with_log(model: Model, flag: bool) -> Model:
+    """The model, whose calls are logged if --log or PALMETTE_LOG asks for it."""
+    from palmette.models.keep.logs import wanted
+
+    if not wanted(flag):
+        return model
+    from palmette.models.wrap.logged import logged
+
+    return logged(model)
 
 
 def stream_to_output(events: Iterator[Event]) -> Response:

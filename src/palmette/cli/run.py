@@ -9,17 +9,20 @@ from typing import Any
 
 import click
 
+from palmette.cli.calls import logged_run
 from palmette.cli.remote import run_remote
 from palmette.cli.shared import (
     Generation,
     common_views,
     generation_options,
+    log_option,
     positionals,
     read_text,
     refuse_the_unfinished,
     strategy_from,
 )
 from palmette.core.errors import UsageError
+from palmette.models.keep.logs import wanted
 from palmette.models.remote.providers import is_remote
 from palmette.tokens.decode import Decoding, Plan, decode_together
 from palmette.tokens.structure.template import Program
@@ -51,6 +54,7 @@ __all__ = ["command"]
     help="A picture, sound or document to read (models behind an API).",
 )
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
+@log_option
 @generation_options
 def command(
     words: tuple[str, ...],
@@ -59,6 +63,7 @@ def command(
     template: str | None,
     show_probs: bool,
     as_json: bool,
+    log: bool,
     **options: Any,
 ) -> int:
     """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
@@ -74,7 +79,7 @@ def command(
         )
     if is_remote(model):
         given = {"--strategy": strategy, "--view": views, "--template": template, "--show-probs": show_probs}
-        return run_remote(model, prompt, generation, [name for name, value in given.items() if value], as_json)
+        return run_remote(model, prompt, generation, [name for name, value in given.items() if value], as_json, log)
     strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
     seen = [*common_views(views, generation), *own]
@@ -84,6 +89,10 @@ def command(
                 "--template says all about the text; leave --regex, --choices, --grammar, --json-schema, "
                 "--show-probs out"
             )
+        if log:
+            raise UsageError("--log writes down a question and its answer, and a template is neither; leave --log out")
+        if wanted():
+            click.echo("palmette: a filled template is not logged", err=True)
         return _fill(generation, model, prompt, template, Plan(chosen, seen, seed=generation.seed), as_json)
     decoding = decode_together(
         generation.open(model),
@@ -93,15 +102,17 @@ def command(
         trace=show_probs,
         **generation.limits,
     )
-    if as_json:
-        decoding.run()
-        click.echo(json.dumps(_report(decoding, model, prompt, strategy, [show(v) for v in seen]), ensure_ascii=False))
-    elif show_probs:
-        decoding.run()
-        _show_probabilities(decoding)
-    else:
-        _stream(decoding)
-    refuse_the_unfinished(decoding, generation)
+    with logged_run(log, model, prompt, generation, decoding):
+        if as_json:
+            decoding.run()
+            report = _report(decoding, model, prompt, strategy, [show(v) for v in seen])
+            click.echo(json.dumps(report, ensure_ascii=False))
+        elif show_probs:
+            decoding.run()
+            _show_probabilities(decoding)
+        else:
+            _stream(decoding)
+        refuse_the_unfinished(decoding, generation)
     return 0
 
 
@@ -140,7 +151,9 @@ def _report(decoding: Decoding, model: str, prompt: str, strategy: str, views: l
         {"text": text, "tokens": list(h.tokens), "finish": h.finish, "logprob": h.logprob, "score": h.score}
         for text, h in zip(decoding.answer_texts(), decoding.answers, strict=True)
     ]
-    return {"model": model, "prompt": prompt, "strategy": strategy, "views": views, **answers[0], "answers": answers}
+    free = {"dollars": 0.0, "source": "it runs on this machine"}
+    return {"model": model, "prompt": prompt, "strategy": strategy, "views": views, **answers[0], "answers": answers,
+            "cost": free}  # fmt: skip
 
 
 def _show_probabilities(decoding: Decoding) -> None:

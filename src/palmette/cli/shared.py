@@ -26,6 +26,7 @@ __all__ = [
     "common_views",
     "debug_option",
     "generation_options",
+    "log_option",
     "positionals",
     "read_text",
     "refuse_the_unfinished",
@@ -104,6 +105,11 @@ class Generation:
 def debug_option(function: F) -> F:
     """Add --debug, which `main` reads."""
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+def log_option(function: F) -> F:
+    """Add --log, which writes the call into the log of `palmette logs`; the command receives it as `log`."""
+    return click.option("--log", is_flag=True, help="Write the call into the log (see palmette logs).")(function)
 
 
 def settings_option(function: F) -> F:

@@ -124,10 +124,10 @@ class Collector:
         if self._whole is not None:
             return replace(self._whole, notes=(*self._whole.notes, *self._notes)) if self._notes else self._whole
         others = tuple(replace(c.response, id=self._id, model=self._model) for _, c in sorted(self._others.items()))
+        parts = tuple(part.closed() if isinstance(part, _Open) else part for part in self._parts)
         return Response(
-            tuple(part.closed() if isinstance(part, _Open) else part for part in self._parts), self.finish or "other",
-            self._usage, self._id, self._model, tuple(self._notes), tuple(self._logprobs), others, self._headers,
-            raw=self._raw, prompt_logprobs=tuple(self._prompt_logprobs),
+            parts, self.finish or "other", self._usage, self._id, self._model, tuple(self._notes),
+            tuple(self._logprobs), others, self._headers, raw=self._raw, prompt_logprobs=tuple(self._prompt_logprobs),
         )  # fmt: skip
 
     def _common(self, event: Event) -> None:

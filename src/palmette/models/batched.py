@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -32,7 +33,8 @@ from palmette.tokens.gather import Gather
 __all__ = ["Batched", "Load"]
 
 T = TypeVar("T")
-PIECE = 256  # tokens of prompts that are read between two turns
+SLICE = 0.05  # seconds of reading prompts between two turns: what a short request waits for a long one
+PIECES = (32, 4096)  # tokens of prompts that are read in that time, at least and at most
 SHARED = 8  # tokens that must agree before a prompt waits for another that reads them
 _END = object()
 
@@ -122,6 +124,7 @@ class Batched(Model):
         self._memory = _Memory(memory)
         self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._held = 0
+        self._piece = 4 * PIECES[0]
         self._lock = threading.Lock()
         self._running: list[_Job] = []
         self._waiting: deque[_Job] = deque()
@@ -267,14 +270,17 @@ class Batched(Model):
         engine = self._engine
         if isinstance(engine, TreeEngine) and candidates:
             candidates.sort(key=lambda job: cast(Reading, job.reading).left)
+            readings = [cast(Reading, job.reading) for job in candidates]
+            left, began = sum(reading.left for reading in readings), time.monotonic()
             try:
-                engine.read([cast(Reading, job.reading) for job in candidates], PIECE if self._running else 2 * PIECE)
+                engine.read(readings, self._piece)
             except BaseException as error:  # out of memory, say: these requests fail, the others go on
                 for job in candidates:
                     self._waiting.remove(job)
                     job.tell(error)
                     job.tell(_END)
                 return
+            self._learn(left - sum(reading.left for reading in readings), time.monotonic() - began)
         for job in candidates:
             if job.reading is None or job.reading.root is not None:
                 if job.reading is not None:
@@ -282,7 +288,14 @@ class Batched(Model):
                     self._memory.keep(job.reading.prompt, list(job.reading.cells))
                 self._waiting.remove(job)
                 job.turns = job.reply.turns()
+                job.tell(next(job.turns))  # that it begins, for which nothing runs
                 self._running.append(job)
+
+    def _learn(self, tokens: int, seconds: float) -> None:
+        """Read as much at a time as fits the slice, by how long the last piece took."""
+        if tokens >= PIECES[0]:
+            fits = int(tokens * SLICE / max(seconds, 1e-6))
+            self._piece = max(PIECES[0], min(PIECES[1], (self._piece + fits) // 2))
 
     def _begun(self, job: _Job) -> bool:
         """Whether a prompt can be read now; one that begins like another waits until that part is read."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from palmette.core.errors import ModelNotFound, UnsafeCheckpoint
+from palmette.core.offline import offline
 
 __all__ = ["fetch", "snapshot"]
 
@@ -16,7 +17,7 @@ def snapshot(name: str, revision: str | None = None) -> Path:
     """The folder of a hub repository: downloaded with a progress bar, or as it was cached before.
 
     Only configuration, tokenizer and safetensors files are fetched, never code or pickled weights. With
-    HF_HUB_OFFLINE=1, or when the hub cannot be reached, a cached snapshot is used.
+    HF_HUB_OFFLINE=1 or PALMETTE_OFFLINE=1, or when the hub cannot be reached, a cached snapshot is used.
 
     Raises:
         ModelNotFound: if there is none, or it may not be read.
@@ -48,7 +49,9 @@ def fetch(name: str, revision: str | None, wanted: Sequence[str]) -> Path:
 
     shown = f"hf:{name}" + (f"@{revision}" if revision else "")
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(wanted), local_files_only=offline())
+        )
     except GatedRepoError as error:
         raise ModelNotFound(f"{shown} is gated: accept its terms on the hub, then set HF_TOKEN") from error
     except RevisionNotFoundError as error:

@@ -34,6 +34,12 @@ class Extension:
     asked: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
     output: Output | None = None
+    unheeded: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the request changes nothing here."""
+        return tuple(f"{name}: this model heeds no such setting" for name in self.unheeded)
 
 
 def extension_of(request: Request) -> tuple[Extension, dict[str, Any]]:

@@ -25,12 +25,15 @@ __all__ = ["Exchange", "Gone", "reply"]
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HEARTBEAT = 15.0  # seconds of silence in a stream before a comment is sent, so that proxies keep it open
-# Fields that clients send and that change no answer; any other that has no place is refused, or passed on.
+# Fields that clients send and that change no answer of a model on this machine; any other is refused there.
 HARMLESS = frozenset({
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "stream_options", "keep_alive", "strict_tools", "safetySettings", "labels", "cache_control", "truncation",
-    "background", "verbosity", "priority", "request_timeout", "include", "text", "modalities", "logprobs", "think",
+    "stream_options", "keep_alive", "labels", "cache_control", "background", "priority", "request_timeout", "truncation",
 })  # fmt: skip
+# Fields that would change it, were the model another; the answer says in a header that they did not.
+UNHEEDED = frozenset(
+    {"strict_tools", "safetySettings", "verbosity", "include", "text", "modalities", "think", "thinking"}
+)
 
 
 class Gone(Exception):
@@ -89,9 +92,10 @@ def _accepted(model: Model, asked: Request) -> tuple[Request, Extension]:
     extension, rest = extension_of(asked)
     local = model.capabilities.full_logits
     if local:
-        unknown = next((key for key in rest if key not in HARMLESS), None)
+        unknown = next((key for key in rest if key not in HARMLESS | UNHEEDED), None)
         if unknown is not None:
             raise RequestRefused(f"{unknown}: a model on this machine has no such setting")
+        extension = replace(extension, unheeded=tuple(sorted(UNHEEDED & set(rest))))
         rest = {}
     elif extension.asked:
         raise RequestRefused(f"palmette: {model.id} does not give the scores of every token, which these fields need")
@@ -117,7 +121,7 @@ async def _send_whole(wire: Wire, response: Response, extension: Extension, send
         body["palmette"] = response.raw["palmette"]
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [
-        (b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *_notes(response.notes)
+        (b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *_notes((*response.notes, *extension.notes))
     ]})  # fmt: skip
     await send({"type": "http.response.body", "body": data})
 
@@ -138,7 +142,7 @@ async def _stream(
                 raw = event.raw or raw
                 frames = [frame for one in spread(event) for frame in writer.write(one)]
                 if not exchange.started:
-                    await _begin(wire, event, send, exchange)
+                    await _begin(wire, (*event.notes, *extension.notes), send, exchange)
                 if frames:
                     await _piece(send, spell(frames, wire.framing))
         except Exception as error:
@@ -188,11 +192,11 @@ async def _beating(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
             await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def _begin(wire: Wire, event: Event, send: Send, exchange: Exchange) -> None:
+async def _begin(wire: Wire, notes: tuple[str, ...], send: Send, exchange: Exchange) -> None:
     kind = b"text/event-stream; charset=utf-8" if wire.framing == "sse" else b"application/x-ndjson"
     headers = [(b"content-type", kind), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
     exchange.started = True
-    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *_notes(event.notes)]})
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *_notes(notes)]})
 
 
 async def _piece(send: Send, data: bytes) -> None:

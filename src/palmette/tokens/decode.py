@@ -63,6 +63,7 @@ class Decoding:
         tokens = self._encode(engine, prompt)
         tokens, tail = _healed(engine, tokens) if heal else (tokens, b"")
         self._skip = len(tail)
+        self.prompt_tokens = len(tokens)
         spelled = [constrain(HealConstraint(engine.tokenizer, engine.vocabulary, tail), "heal")] if tail else []
         self.gather = engine if isinstance(engine, Gather) else Gather(engine)
         self._streams = [TextStream(engine.tokenizer, self._stop, self._skip) for _ in plans]

@@ -7,8 +7,10 @@ Wilson's intervals (1927).
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from palmette.core.decision import Decision, Decisions, Question, State
@@ -16,7 +18,7 @@ from palmette.core.errors import BadAnswer, BadParameter, Unsupported
 from palmette.core.events import fold
 from palmette.core.message import Output, Request, Response, TokenScore, Usage
 from palmette.core.model import Model
-from palmette.core.waiting import Way
+from palmette.core.waiting import Way, finished
 from palmette.models.decide.wording import TALK, Wording
 from palmette.models.remote.model import RemoteModel
 from palmette.models.remote.wires.decisions import DECIDERS
@@ -24,6 +26,7 @@ from palmette.models.remote.wires.decisions import DECIDERS
 __all__ = ["by_logprobs", "by_native", "by_samples", "wilson"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+AT_ONCE = 8  # calls of an API at the same time
 Z95 = 1.959963984540054
 SEEN = 0.5  # the least mass of the options among the reported tokens for which shares of it mean something
 
@@ -51,18 +54,17 @@ async def by_logprobs(
     Raises:
         Unsupported: if the model reports none, or the answer is not one of the options.
     """
-    made, used = [], Usage()
-    for question in questions:
+
+    async def one(question: Question) -> tuple[Decision, Usage | None]:
         labels = marks(question)
         most = min(20, model.capabilities.top_logprobs or 0)
         if most < 2:
             raise Unsupported(f"{model.id} reports no likeliest tokens; how='samples' counts answers instead")
         turns = (wording or TALK).turns(state, question, labels if labels != question.labels else ())
-        asked = Request(turns, max_tokens=1, temperature=1.0, top_logprobs=most)
-        response = await _answer(model, asked, way)
-        used = _sum(used, response.usage)
-        made.append(_read(model, question, labels, response))
-    return Decisions(tuple(made), model.id, used)
+        response = await _answer(model, Request(turns, max_tokens=1, temperature=1.0, top_logprobs=most), way)
+        return _read(model, question, labels, response), response.usage
+
+    return await _each(model, one, questions, way)
 
 
 def _read(model: Model, question: Question, labels: Sequence[str], response: Response) -> Decision:
@@ -111,34 +113,66 @@ async def by_samples(
     Raises:
         BadAnswer: if no answer is one of the options.
     """
-    made, used = [], Usage()
-    for question in questions:
+
+    async def one(question: Question) -> tuple[Decision, Usage | None]:
         form = Output("choices", question.labels) if model.capabilities.choices else None
-        turns = (wording or TALK).turns(state, question)
         longest = 16 + max(len(label.encode()) for label in question.labels)
-        response = await _answer(
-            model,
-            Request(turns, max_tokens=longest, temperature=1.0, output=form, n=count if count > 1 else None, seed=seed),
-            way,
-        )
-        used = _sum(used, response.usage)
-        counts = [0] * len(question.labels)
-        for one in (response, *response.alternatives):
-            place = _said(one.text, question.labels)
-            if place is not None:
-                counts[place] += 1
-        total = sum(counts)
-        if not total:
-            raise BadAnswer(f"{model.id} answered {question.name!r} {count} times, and never by one of the options; "
-                            f"it said {response.text[:80]!r}")  # fmt: skip
-        notes = [f"counted among {total} answers"]
-        if total < count:
-            notes.append(f"{count - total} answers were none of the options and are left out")
-        notes += [note for note in response.notes if note.startswith("temperature")]
-        shares = tuple(n / total for n in counts)
-        intervals = tuple(wilson(n, total) for n in counts)
-        made.append(Decision(question, shares, "samples", intervals, notes=tuple(notes)))
-    return Decisions(tuple(made), model.id, used)
+        asked = Request(
+            (wording or TALK).turns(state, question), max_tokens=longest, temperature=1.0, output=form,
+            n=count if count > 1 else None, seed=seed,
+        )  # fmt: skip
+        response = await _answer(model, asked, way)
+        return _counted(model, question, response, count), response.usage
+
+    return await _each(model, one, questions, way)
+
+
+def _counted(model: Model, question: Question, response: Response, count: int) -> Decision:
+    """Shares of the answers that are options."""
+    counts = [0] * len(question.labels)
+    for one in (response, *response.alternatives):
+        place = _said(one.text, question.labels)
+        if place is not None:
+            counts[place] += 1
+    total = sum(counts)
+    if not total:
+        raise BadAnswer(f"{model.id} answered {question.name!r} {count} times, and never by one of the options; "
+                        f"it said {response.text[:80]!r}")  # fmt: skip
+    notes = [f"counted among {total} answers"]
+    if total < count:
+        notes.append(f"{count - total} answers were none of the options and are left out")
+    notes += [note for note in response.notes if note.startswith("temperature")]
+    shares = tuple(n / total for n in counts)
+    return Decision(question, shares, "samples", tuple(wilson(n, total) for n in counts), notes=tuple(notes))
+
+
+async def _each(
+    model: Model, one: Callable[[Question], Coroutine[Any, Any, tuple[Decision, Usage | None]]],
+    questions: Sequence[Question], way: Way,
+) -> Decisions:  # fmt: skip
+    """Every question asked: of an API several at once, of any other model one after another."""
+    if not isinstance(model, RemoteModel) or len(questions) == 1:
+        found = [await one(question) for question in questions]
+    elif way.blocking:
+        with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as pool:
+            found = list(pool.map(lambda question: finished(one(question)), questions))
+    else:
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def held(question: Question) -> tuple[Decision, Usage | None]:
+            async with room:
+                return await one(question)
+
+        tasks = [asyncio.ensure_future(held(question)) for question in questions]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+    used = Usage()
+    for _, usage in found:
+        used = _sum(used, usage)
+    return Decisions(tuple(decision for decision, _ in found), model.id, used)
 
 
 def marks(question: Question) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from palmette.core.decision import Decision, Decisions, Question, State, questions_of
 from palmette.core.engine import Engine
-from palmette.core.errors import BadParameter, MissingKey, Unsupported, UsageError
+from palmette.core.errors import BadParameter, MissingKey, RequestRefused, Unsupported, UsageError
 from palmette.core.model import Model
 from palmette.core.waiting import BLOCKING, LOOP, Way, finished
 from palmette.models.decide.asking import by_logprobs, by_native, by_samples
@@ -53,7 +53,7 @@ def decide(
 
     A model on this machine is asked for the exact likelihood of every option, of any number of tokens, for all
     questions in one forward pass; no question's answer depends on the others. An API is asked for the likeliest tokens
-    of a one-token answer where it reports them, else for a number of answers, which are counted.
+    of a one-token answer where it reports them, else for a number of answers, which are counted, and a note says why.
 
     Args:
         model: any, or its reference, or an engine.
@@ -156,10 +156,17 @@ async def _decide(
         found = await way.call(_exact, who, state, questions, words)
     elif means in ("decisions", "systemone"):
         found = await by_native(_remote(who, means), state, questions, way, means)
-    elif means == "logprobs":
-        found = await by_logprobs(who, state, questions, way, words)
-    else:
+    elif means == "samples":
         found = await by_samples(who, state, questions, way, words, samples, seed)
+    else:
+        try:
+            found = await by_logprobs(who, state, questions, way, words)
+        except (RequestRefused, Unsupported) as error:  # models that think first give no log-probabilities
+            if how != "auto":
+                raise
+            found = await by_samples(who, state, questions, way, words, samples, seed)
+            why = f"answers were counted, since the likeliest tokens could not be read: {error}"
+            found = replace(found, notes=(*found.notes, why))
     return found if calibration is None else calibration(found)
 
 

@@ -22,7 +22,7 @@ from palmette.models.keep.sqlite import SqliteFile
 from palmette.models.keep.values import to_json
 from palmette.models.remote.providers import PROVIDERS
 
-__all__ = ["Call", "Logs", "call_of", "logs", "wanted"]
+__all__ = ["Call", "Logs", "call_of", "content_wanted", "logs", "wanted"]
 
 DAYS = 90.0
 DAY = 86400
@@ -212,6 +212,11 @@ def call_of(
 def wanted(flag: bool = False) -> bool:
     """Whether calls shall be logged: by a flag, or by PALMETTE_LOG."""
     return flag or os.environ.get("PALMETTE_LOG", "").strip().lower() not in ("", "0", "no", "off", "false")
+
+
+def content_wanted() -> bool:
+    """Whether questions and answers are kept: yes, unless PALMETTE_LOG_CONTENT says no."""
+    return os.environ.get("PALMETTE_LOG_CONTENT", "1").strip().lower() not in ("0", "no", "off", "false")
 
 
 def _usual() -> Path:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from palmette.core.errors import UsageError, near_miss
 from palmette.core.message import Response, Usage
@@ -24,8 +25,15 @@ __all__ = ["Cost", "Price", "cost", "price"]
 
 MILLION = 1_000_000
 HERE = "it runs on this machine"
+OWN = "a server on this machine"
+FREE = (HERE, OWN)
 _SERVERS = frozenset({"ollama", "lmstudio", "llamacpp", "vllm"})
-_THEIR_NAMES = {"gemini": "google", "vertex": "google", "xai": "x-ai"}  # of providers, in genai-prices
+_THEIR_NAMES = {
+    "gemini": "google",
+    "vertex": "google",
+    "xai": "x-ai",
+    "typesafe": "typesafe",
+}  # of providers, in genai-prices
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,12 @@ def cost(answer: Response | Answer | Usage, model: str = "", *, prices: Price | 
     found = prices or price(model)
     if found is None:
         return Cost(None, f"no price of {model!r}" if model else "no model is named")
-    if found.source == HERE:
-        return Cost(0.0, HERE)
+    if found.source in FREE:
+        return Cost(0.0, found.source)
     if usage is None:
         return Cost(None, "the answer has no usage")
-    return Cost(found.of(usage), found.source)
+    listed = None if prices is not None or model in _own_table() else _listed(*_their_names(model), usage)
+    return Cost(found.of(usage) if listed is None else listed, found.source)
 
 
 def price(model: str) -> Price | None:
@@ -120,42 +129,60 @@ def price(model: str) -> Price | None:
     own = _own_table().get(model)
     if own is not None:
         return own
-    scheme, colon, name = model.partition(":")
-    if scheme in ("zoo", "hf", "gguf") or scheme in _SERVERS or (model.startswith((".", "/", "~")) and not colon):
+    scheme, colon, _ = model.partition(":")
+    if scheme in ("zoo", "hf", "gguf") or (model.startswith((".", "/", "~")) and not colon):
         return Price(0.0, 0.0, source=HERE)
-    known = scheme in PROVIDERS or scheme in _THEIR_NAMES
-    if not model or (colon and not known):
+    if scheme in _SERVERS:
+        return Price(0.0, 0.0, source=OWN) if _is_near(PROVIDERS[scheme].where(), model) else None
+    provider, name = _their_names(model)
+    if not name or (colon and not provider):
         return None
-    return _listed(_THEIR_NAMES.get(scheme, scheme), name) if colon else _listed("", model)
+    some = 1000  # tokens: within the first tier of every price that has tiers
+    input, output = (_listed(provider, name, Usage(*pair)) for pair in ((some, 0), (0, some)))
+    if input is None or output is None:
+        return None
+    cached = _listed(provider, name, Usage(some, 0, cached=some))
+    written = _listed(provider, name, Usage(some, 0, cache_write=some))
+    read, write = (None if dollars is None else dollars * MILLION / some for dollars in (cached, written))
+    return Price(input * MILLION / some, output * MILLION / some, read, write, _edition())
 
 
-@lru_cache(maxsize=1024)
-def _listed(provider: str, name: str) -> Price | None:
-    """What genai-prices says, as dollars for a million tokens; it is asked, its table is not read."""
+def _their_names(model: str) -> tuple[str, str]:
+    """(provider, model) as genai-prices calls them; an unknown provider is empty."""
+    scheme, colon, name = model.partition(":")
+    if not colon:
+        return "", model
+    return _THEIR_NAMES.get(scheme, scheme if scheme in PROVIDERS else ""), name
+
+
+def _is_near(base: str, model: str) -> bool:
+    """Whether a server is on this machine and computes there: Ollama passes some models on to its cloud."""
+    return (urlsplit(base).hostname or "") in ("127.0.0.1", "::1", "localhost") and not model.endswith("cloud")
+
+
+@lru_cache(maxsize=4096)
+def _listed(provider: str, name: str, usage: Usage) -> float | None:
+    """Dollars that genai-prices names for a usage, with its tiers; None where it knows none or is not installed."""
     try:
         import genai_prices
     except ImportError:
         return None
-
-    def asked(**usage: int) -> float | None:
-        try:
-            found = genai_prices.calc_price(
-                genai_prices.Usage(**usage), model_ref=name, **({"provider_id": provider} if provider else {})
-            )
-        except (LookupError, ValueError):
-            return None
-        return float(found.total_price)
-
-    some = 1000  # within the first tier of every price that has tiers
-    input, output = asked(input_tokens=some), asked(output_tokens=some)
-    if input is None or output is None:
+    counted = {"input_tokens": usage.input, "output_tokens": usage.output, "cache_read_tokens": usage.cached,
+               "cache_write_tokens": usage.cache_write}  # fmt: skip
+    where = {"provider_id": provider} if provider else {}
+    try:
+        found = genai_prices.calc_price(
+            genai_prices.Usage(**{key: value for key, value in counted.items() if value}), model_ref=name, **where
+        )
+    except (LookupError, ValueError):
         return None
-    read = asked(input_tokens=some, cache_read_tokens=some)
-    write = asked(input_tokens=some, cache_write_tokens=some)
-    source = f"genai-prices {genai_prices.__version__}, an estimate"
-    scale = MILLION / some
-    cached, cache_write = (None if found is None else found * scale for found in (read, write))
-    return Price(input * scale, output * scale, cached, cache_write, source)
+    return float(found.total_price)
+
+
+def _edition() -> str:
+    import genai_prices
+
+    return f"genai-prices {genai_prices.__version__}, an estimate"
 
 
 def _said(response: Response) -> float | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-import os
 import random
 import re
 import ssl
@@ -33,6 +32,7 @@ from palmette.core.errors import (
     RequestRefused,
     TimedOut,
 )
+from palmette.core.offline import offline
 from palmette.core.waiting import Way
 from palmette.models.remote.stream import Lines, ServerEvents
 
@@ -63,6 +63,11 @@ class Secret:
 
     def __reduce__(self) -> Any:
         raise TypeError("a key is not to be copied or stored")
+
+    @property
+    def mark(self) -> str:
+        """What tells one key from another within this process."""
+        return self._value or type(self).__name__
 
     def reveal(self) -> str:
         """The key itself."""
@@ -214,7 +219,7 @@ class Client:
             await _closed(answer, way)
 
     async def _send(self, path: str, body: Body, way: Way, end: float) -> httpx2.Response:
-        if os.environ.get("PALMETTE_OFFLINE", "0") not in ("", "0"):
+        if offline():
             raise Offline(f"PALMETTE_OFFLINE is set: nothing was sent to {self.base}; unset it to ask")
         headers = dict(self._headers)
         if self._key is not None:
@@ -342,14 +347,14 @@ def told(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def client_of(
-    base: str, headers: Mapping[str, str], key: tuple[str, str] | None, limits: Limits | None, **settings: Any
+    base: str, headers: Mapping[str, str], key: tuple[str, Secret] | None, limits: Limits | None, **settings: Any
 ) -> Client:
     """One client for each address, key and setting: making one takes far longer than a call."""
     limits = limits or Limits()
-    mark = (base, tuple(sorted(headers.items())), key, limits, tuple(sorted(settings.items())))
+    name = None if key is None else (key[0], key[1].mark)
+    mark = (base, tuple(sorted(headers.items())), name, limits, tuple(sorted(settings.items())))
     if mark not in _clients:
-        secret = None if key is None else (key[0], Secret(key[1]))
-        _clients[mark] = Client(base, headers, secret, limits, **settings)
+        _clients[mark] = Client(base, headers, key, limits, **settings)
     return _clients[mark]
 
 

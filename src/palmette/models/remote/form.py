@@ -5,7 +5,6 @@ An API's structured mode takes less than a JSON schema can say, so every answer 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,13 @@ class Form:
     body: Mapping[str, Any]
     plain: bool
     rewrites: bool
+
+    @property
+    def question(self) -> str:
+        """What the model must be told where the API has no place for the schema; empty where it has."""
+        if not self.asked.question:
+            return ""
+        return f"Answer with one JSON document alone, no other words, that fits this JSON Schema: {self.asked.question}"
 
     def fit(self, response: Response) -> tuple[Response | None, str]:
         """The answer with its text in the form that was asked for, or what is wrong with it."""
@@ -71,4 +77,4 @@ def form_of(dialect: str, output: Output, who: str) -> Form:
     elif output.kind == "regex":
         schema, plain = {"type": "string", "pattern": f"^(?:{output.value})$"}, True
     made = remote(dialect, schema, name=re.sub(r"[^A-Za-z0-9_-]", "_", output.name) or "answer")
-    return Form(made, made.body, plain, plain or made.wrapped or bool(made.optional) or json.dumps(made.body) == "{}")
+    return Form(made, made.body, plain, plain or made.wrapped or bool(made.optional) or bool(made.question))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from palmette.core.errors import BadAnswer, MissingKey, UnknownModel, Unsupported
+from palmette.core.errors import BadAnswer, UnknownModel, Unsupported
 from palmette.core.events import Event, unfold
 from palmette.core.message import Message, Request, Response, Text, Usage
 from palmette.core.model import Answer, Capabilities, Embeddings, Model, asked, completed
@@ -19,6 +19,7 @@ from palmette.models.remote.providers import PROVIDERS, Provider, based
 from palmette.models.remote.wires import WIRES, Wire
 from palmette.models.remote.wires.counting import COUNTS
 from palmette.models.remote.wires.embeddings import EMBEDDINGS, Texts
+from palmette.models.remote.wires.reading import merged
 
 __all__ = ["RemoteModel", "connect"]
 
@@ -117,7 +118,8 @@ class RemoteModel(Model):
                     yield one
         elif request.output is not None:
             form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
-            bare = replace(request, output=None)
+            asked_for = [Message.of("system", form.question)] if form.question else []
+            bare = replace(request, output=None, messages=(*asked_for, *request.messages))
             if whole or form.rewrites or request.n:
                 for event in unfold(await self._fitting(bare, form, way)):
                     yield event
@@ -160,8 +162,13 @@ class RemoteModel(Model):
             used = _sum(used, response.usage)
             fitting, complaint = form.fit(response)
             if fitting is not None:
-                again = (f"asked {attempt} times until the answer had its form",) if attempt > 1 else ()
-                return replace(fitting, usage=used, notes=(*fitting.notes, *again))
+                notes = [f"asked {attempt} times until the answer had its form"] if attempt > 1 else []
+                others = tuple(fit for fit, _ in map(form.fit, fitting.alternatives) if fit is not None)
+                if len(others) < len(fitting.alternatives):
+                    notes.append(
+                        f"{len(fitting.alternatives) - len(others)} further answers had not the form; left out"
+                    )
+                return replace(fitting, usage=used, notes=(*fitting.notes, *notes), alternatives=others)
             turns = (*turns, response.message, Message.of("user", f"{complaint}. Answer again, with the correction."))
         raise form.failure(self.id, TRIES, response.text, complaint)
 
@@ -221,7 +228,7 @@ class RemoteModel(Model):
 
     def _body(self, request: Request, more: Mapping[str, Any], stream: bool) -> tuple[dict[str, Any], list[str]]:
         body, notes = self.wire.encode(request, stream)
-        return self.provider.spelling(_merged(body, more)), notes
+        return self.provider.spelling(merged(body, more)), notes
 
 
 def connect(
@@ -265,14 +272,8 @@ def connect(
     if not model or any(ord(c) < 33 or ord(c) == 127 for c in model) or ".." in model.split("/"):
         raise UnknownModel("model", model, [], f" Write {name}:MODEL.")
     provider = PROVIDERS[name].speaking(api) if api else PROVIDERS[name]
-    secret = key or provider.key()
-    if secret is None and not provider.optional:
-        raise MissingKey(f"{name} needs a key: set {' or '.join(provider.keys)}, or pass key=")
+    header = provider.credential(key)
     asked("", **options)
-    header = None
-    if secret is not None:
-        bearer = provider.auth == "bearer"
-        header = ("authorization" if bearer else provider.auth, f"Bearer {secret}" if bearer else secret)
     headers = {"user-agent": "palmette", **provider.headers}
     client = client_of(_at(base_url, api, provider), headers, header, limits, proxy=proxy, verify=verify)
     return RemoteModel(reference, provider, client, model, system, options)
@@ -297,15 +298,6 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
         size += len(text)
     if batch:
         yield tuple(batch)
-
-
-def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects within objects, brought together."""
-    made = dict(body)
-    for key, value in more.items():
-        old = made.get(key)
-        made[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return made
 
 
 def _sum(one: Usage, other: Usage | None) -> Usage:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from palmette.core.errors import UnknownName
+from palmette.core.errors import MissingKey, UnknownName, UsageError
 from palmette.core.model import Capabilities
+from palmette.models.remote import vertex
+from palmette.models.remote.client import Secret
 
 __all__ = ["PROVIDERS", "Provider", "is_remote"]
 
@@ -37,6 +39,23 @@ def _vllm(body: Body) -> Body:
     return _max_tokens(body)
 
 
+def _mistral(body: Body) -> Body:
+    """Mistral's own names of the seed and of a call that must be made."""
+    if "seed" in body:
+        body["random_seed"] = body.pop("seed")
+    if body.get("tool_choice") == "required":
+        body["tool_choice"] = "any"
+    return _max_tokens(body)
+
+
+def _azure() -> str:
+    """A resource's address."""
+    found = os.environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
+    if not found:
+        raise UsageError("azure has an address of your own: set AZURE_OPENAI_ENDPOINT, or pass base_url=")
+    return found if found.endswith("/v1") else f"{found}/openai/v1"
+
+
 def _same(body: Body) -> Body:
     return body
 
@@ -48,7 +67,7 @@ class Provider:
     Args:
         name: before the colon of a reference.
         wire: which wire it speaks.
-        base: URL without a slash at the end.
+        base: URL without a slash at the end, or what finds it in the environment.
         keys: environment variables that may hold the key, the first that is set counts.
         optional: whether it works without one (servers on this machine).
         auth: the header that carries the key.
@@ -62,14 +81,15 @@ class Provider:
         whole: sets of a Request's fields that it takes together only if the answer need not be streamed.
         packs: whether it sends vectors as base64, which is a quarter of their digits.
         counts: how it counts tokens, if not as its wire does; see wires/counting.py.
+        login: finds the header and its secret where that is more than a variable.
     """
 
     name: str
     wire: str
-    base: str
+    base: str | Callable[[], str]
     keys: tuple[str, ...]
     optional: bool = False
-    auth: Literal["bearer", "x-api-key", "x-goog-api-key"] = "bearer"
+    auth: Literal["bearer", "api-key", "x-api-key", "x-goog-api-key"] = "bearer"
     base_variable: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     spelling: Callable[[Body], Body] = _same
@@ -80,6 +100,7 @@ class Provider:
     whole: tuple[frozenset[str], ...] = ()
     packs: bool = False
     counts: str = ""
+    login: Callable[[str | None], tuple[str, Secret]] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -100,7 +121,8 @@ class Provider:
             raise UnknownName(f"API of {self.name}", api, (own, *self.apis))
         wire = APIS[api]
         spelling = self.spelling if wire in ("openai", "openai-completions") else _same
-        return replace(self, wire=wire, base=based(self.base, wire), spelling=spelling,
+        base = based(self.base, wire) if isinstance(self.base, str) else self.base
+        return replace(self, wire=wire, base=base, spelling=spelling,
                        schemas=self.schemas if wire == "openai" else "")  # fmt: skip
 
     def where(self) -> str:
@@ -110,7 +132,9 @@ class Provider:
             found = f"http://{found}"
         if self.name == "openai" and found:  # its own library takes the variable as it is
             return found.rstrip("/")
-        return based(found, self.wire) if found else self.base
+        if found:
+            return based(found, self.wire)
+        return self.base if isinstance(self.base, str) else self.base()
 
     def key_name(self) -> str | None:
         """The variable of the environment that holds the key."""
@@ -120,6 +144,23 @@ class Provider:
         """The key that the environment holds."""
         name = self.key_name()
         return None if name is None else os.environ[name]
+
+    def credential(self, key: str | None) -> tuple[str, Secret] | None:
+        """The header that carries a key, the environment's unless one is given; None for a server that needs none.
+
+        Raises:
+            MissingKey: if there is no key, naming its variables.
+        """
+        if self.login is not None:
+            return self.login(key)
+        secret = key or self.key()
+        if secret is None:
+            if self.optional:
+                return None
+            raise MissingKey(f"{self.name} needs a key: set {' or '.join(self.keys)}, or pass key=")
+        if self.auth == "bearer":
+            return "authorization", Secret(f"Bearer {secret}")
+        return self.auth, Secret(secret)
 
 
 APIS = {
@@ -154,11 +195,20 @@ _CAN: dict[str, Capabilities] = {
     "ollama-generate": replace(_ALL, tools=False, documents=False, top_logprobs=20, seed=True, embeddings=True),
 }
 _NO_SORTING = frozenset({"top_k", "min_p"})
+_SCORES = frozenset({"top_logprobs"})
+_PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
+_CALLS = frozenset({"tools", "tool_choice", "parallel_tools"})
+_BIAS = frozenset({"logit_bias"})
 
 
-def _host(name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = ()) -> Provider:
-    """A host that speaks OpenAI's wire."""
-    return Provider(name, "openai", base, (key,), spelling=_max_tokens, lacks=lacks, apis=apis)
+def _host(
+    name: str, base: str, key: str, lacks: frozenset[str] = frozenset(), apis: tuple[str, ...] = (), **more: Any
+) -> Provider:
+    """A host that speaks OpenAI's wire; what it lacks, its models cannot do."""
+    can = {"top_logprobs": None} if "top_logprobs" in lacks else {}
+    can |= {feature: False for feature in ("tools", "n", "seed") if feature in lacks} | more.pop("can", {})
+    more = {"spelling": _max_tokens, **more}
+    return Provider(name, "openai", base, (key,), lacks=lacks, can=can, apis=apis, **more)
 
 
 def _server(name: str, port: int, key: str, **more: Any) -> Provider:
@@ -176,16 +226,37 @@ _TABLE = [
              base_variable="ANTHROPIC_BASE_URL", headers={"anthropic-version": "2026-10-21"}),
     Provider("gemini", "gemini", "https://generativelanguage.googleapis.com/v1", ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
              auth="x-goog-api-key"),
+    Provider("vertex", "gemini", vertex.base, vertex.KEYS, login=vertex.credential),
     Provider("cohere", "cohere", "https://api.cohere.com", ("CO_API_KEY", "COHERE_API_KEY"),
              base_variable="CO_API_URL"),
+    Provider("azure", "openai", _azure, ("AZURE_OPENAI_API_KEY",), auth="api-key", lacks=_NO_SORTING),
+    # Hosts of many models. What a host lacks is what its own reference leaves out; a model may lack more.
     _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", apis=("responses", "completions")),
     _host("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN", apis=("responses",)),
-    Provider("together", "openai", "https://api.together.ai/v1", ("TOGETHER_API_KEY",), spelling=_together,
-             apis=("completions",), can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
-    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING, ("responses",)),
-    _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _NO_SORTING),
-    _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", _NO_SORTING),
+    _host("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", apis=("completions",), spelling=_together,
+          can={"prompt_logprobs": True}, base_variable="TOGETHER_BASE_URL"),
+    _host("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    _host("deepinfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    _host("novita", "https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
+    _host("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
+    _host("nebius", "https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
+    _host("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", _NO_SORTING),
+    _host("github", "https://models.github.ai/inference", "GITHUB_TOKEN", _NO_SORTING),
+    _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"n"},
+          ("responses",)),
+    _host("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY",
+          _NO_SORTING | _PENALTIES | _BIAS | {"n"}, spelling=_same),
+    _host("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY",
+          _SCORES | _PENALTIES | _BIAS | {"n", "min_p", "seed"}),
+    # Hosts of their own models.
+    _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _NO_SORTING | _SCORES | _BIAS, spelling=_mistral),
+    _host("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY",
+          _NO_SORTING | _BIAS | {"n", "seed", "parallel_tools"}, schemas="json-object"),
     _host("xai", "https://api.x.ai/v1", "XAI_API_KEY", _NO_SORTING, ("responses",)),
+    _host("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY",
+          _CALLS | _SCORES | _BIAS | {"n", "seed", "min_p"}),
+    _host("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", _NO_SORTING | _SCORES | _BIAS | {"seed"}),
+    # Servers on this machine.
     Provider("ollama", "ollama", "http://127.0.0.1:11434", ("OLLAMA_API_KEY",), True, base_variable="OLLAMA_HOST",
              apis=("generate", "chat", "responses", "completions", "messages")),
     _server("lmstudio", 1234, "LM_API_TOKEN"),

@@ -20,7 +20,7 @@ from palmette.core.events import Event
 from palmette.core.message import Audio, Document, Image, Media, Request, text_of
 from palmette.core.model import Capabilities, Model, asked, completed
 from palmette.core.waiting import Way
-from palmette.models.remote.client import Client, Limits, Upload, client_of
+from palmette.models.remote.client import Client, Limits, Secret, Upload, client_of
 
 __all__ = ["SpaceModel", "space"]
 
@@ -240,7 +240,7 @@ def space(
     else:
         raise UnknownModel("Space", name, [], " Write space:OWNER/NAME or space:URL.")
     asked("", **options)
-    header = None if token is None else ("authorization", f"Bearer {token}")
+    header = None if token is None else ("authorization", Secret(f"Bearer {token}"))
     client = client_of(base, {"user-agent": "palmette"}, header, limits)
     return SpaceModel(reference, client, endpoint, dict(fields or {}), options)
 

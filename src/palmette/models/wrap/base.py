@@ -10,13 +10,36 @@ from typing import Any, cast
 from palmette.core.errors import UsageError
 from palmette.core.events import Event
 from palmette.core.message import Request
-from palmette.core.model import Capabilities, Embeddings, Model
+from palmette.core.model import Answer, Capabilities, Embeddings, Model
 from palmette.core.waiting import Way
 
-__all__ = ["Wrapper", "asking", "common", "says", "the_model"]
+__all__ = ["Around", "Wrapper", "asking", "common", "output_of", "says", "the_model"]
 
 
-class Wrapper(Model):
+class Around(Model):
+    """A model around others, whose answers are of the type that theirs are of, unless a call says another."""
+
+    @property
+    def within(self) -> Sequence[Model]:
+        """The models that it asks."""
+        raise NotImplementedError
+
+    def __call__(self, prompt: Any, **options: Any) -> Any:
+        """Ask, and wait for the whole answer; see Model."""
+        return super().__call__(prompt, **self._typed(options))
+
+    async def acall(self, prompt: Any, **options: Any) -> Answer:
+        """Ask in an event loop."""
+        return await super().acall(prompt, **self._typed(options))
+
+    def _typed(self, options: dict[str, Any]) -> dict[str, Any]:
+        kinds = [output_of(model) for model in self.within]
+        if "output" in options or kinds[0] is None or any(kind != kinds[0] for kind in kinds):
+            return options
+        return {**options, "output": kinds[0]}
+
+
+class Wrapper(Around):
     """A model around a model. Subclasses change `produce`."""
 
     def __init__(self, model: Model) -> None:
@@ -25,6 +48,11 @@ class Wrapper(Model):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
+
+    @property
+    def within(self) -> Sequence[Model]:
+        """The one model."""
+        return (self.model,)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -49,6 +77,15 @@ def says(event: Event) -> bool:
     """Whether an event carries some of the answer, which cannot be taken back; the others are about it."""
     return bool(event.text or event.reasoning or event.signature or event.call or event.new or event.finish
                 or event.whole is not None or event.logprobs)  # fmt: skip
+
+
+def output_of(model: Model) -> Any:
+    """The type of a model's answers that it was made with, if any: through all wrappers."""
+    if isinstance(model, Around):
+        kinds = [output_of(one) for one in model.within]
+        return kinds[0] if all(kind == kinds[0] for kind in kinds) else None
+    own = getattr(model, "output", None)
+    return getattr(model, "options", {}).get("output") if own is None else own
 
 
 def the_model(model: Any) -> Model:

@@ -1,7 +1,8 @@
 """Answers kept on the disk: what was asked once is not asked again, in this run or the next.
 
-The key is the canonical request (0 and 0.0 are one temperature, and one that is not set is another), the model's id and
-the number of the sample: n answers to one request stay n different answers, and asking for more asks only for the rest.
+The key is the canonical request (0 and 0.0 are one temperature, and one that is not set is another), the model with its
+own defaults, and the number of the sample: n answers to one request stay n different answers, and asking for more asks
+only for the rest.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from palmette.core.model import Model
 from palmette.core.waiting import Way
 from palmette.models.keep.places import folder
 from palmette.models.keep.sqlite import SqliteFile
-from palmette.models.keep.values import from_json, key_of, to_json
+from palmette.models.keep.values import canonical, from_json, key_of, to_json
 from palmette.models.wrap.base import Wrapper, asking
+from palmette.models.wrap.identity import identity
 
 __all__ = ["Cached", "cache"]
 
@@ -49,8 +51,10 @@ class Cached(Wrapper):
         hits, misses: how many answers came from the disk, and how many were asked for.
     """
 
-    def __init__(self, model: Model, file: SqliteFile, days: float | None, first: int = 0) -> None:
+    def __init__(self, model: Model, file: SqliteFile, days: float | None, name: str = "", first: int = 0) -> None:
         super().__init__(model)
+        self._name = name
+        self._who = name or canonical(identity(self.model))
         self.file = file
         self.hits = self.misses = 0
         self._days = days
@@ -60,7 +64,7 @@ class Cached(Wrapper):
         """The same memory, from another sample on: `cached.at(3)` gives the fourth answer to each request."""
         if sample < 0:
             raise BadParameter(f"samples are numbered from 0, not {sample!r}")
-        return Cached(self.model, self.file, self._days, sample)
+        return Cached(self.model, self.file, self._days, self._name, sample)
 
     def forget(self, days: float = 0.0) -> int:
         """Delete the answers older than some days (all, unless given); how many there were."""
@@ -74,7 +78,7 @@ class Cached(Wrapper):
         many = request.n or 1
         apart = not drawn  # then any answer may be the n-th; else those of one request belong together
         count = many if apart else 1
-        key = key_of(self.id, replace(request, n=None) if apart else request)
+        key = key_of(self._who, replace(request, n=None) if apart else request)
         kept = await way.call(self._read, key, count)
         missing = [i for i in range(count) if i not in kept]
         self.hits += len(kept)
@@ -130,7 +134,7 @@ class Cached(Wrapper):
         self.file.write_all("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def cache(model: Model, path: str | Path | None = None, *, days: float | None = None) -> Cached:
+def cache(model: Model, path: str | Path | None = None, *, days: float | None = None, name: str = "") -> Cached:
     """The model with a memory: an answer that was given once is given again, without asking.
 
     An answer from the cache reports no tokens, since none were used, and says in its notes from when it is. Errors and
@@ -140,8 +144,10 @@ def cache(model: Model, path: str | Path | None = None, *, days: float | None = 
         model: what to ask.
         path: an SQLite file, which many processes may share; `answers.sqlite` in Palmette's cache folder unless given.
         days: how old an answer may be.
+        name: what the model is called in the file; its id with its own defaults unless given.
 
     Raises:
+        UsageError: for a model made of an engine, whose name would not tell it from another, without a name.
         OutputError: if the file cannot be written.
 
     >>> import palmette, tempfile
@@ -157,7 +163,7 @@ def cache(model: Model, path: str | Path | None = None, *, days: float | None = 
     if days is not None and not days > 0:
         raise BadParameter(f"days must be above 0, not {days!r}")
     file = folder("cache") / "answers.sqlite" if path is None else Path(path)
-    return Cached(model, SqliteFile(file, SCHEMA), days)
+    return Cached(model, SqliteFile(file, SCHEMA), days, name)
 
 
 def _apart(response: Response) -> list[Response]:

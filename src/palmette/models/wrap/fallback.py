@@ -9,14 +9,14 @@ from palmette.core.events import Event
 from palmette.core.message import Request
 from palmette.core.model import Capabilities, Embeddings, Model
 from palmette.core.waiting import Way
-from palmette.models.wrap.base import asking, common, says, the_model
+from palmette.models.wrap.base import Around, asking, common, says, the_model
 
 __all__ = ["fallback"]
 
 FAILURES = (ProviderError, Unsupported, ModelError)
 
 
-class Fallback(Model):
+class Fallback(Around):
     """See `fallback`."""
 
     def __init__(self, models: Sequence[Model], on: tuple[type[BaseException], ...]) -> None:
@@ -26,6 +26,11 @@ class Fallback(Model):
 
     def __repr__(self) -> str:
         return f"fallback({', '.join(map(repr, self.models))})"
+
+    @property
+    def within(self) -> Sequence[Model]:
+        """All of them."""
+        return self.models
 
     @property
     def capabilities(self) -> Capabilities:

@@ -11,7 +11,7 @@ from palmette.core.events import Collector, Event
 from palmette.core.message import Request
 from palmette.core.model import Model
 from palmette.core.waiting import Way
-from palmette.models.keep.logs import Logs, call_of
+from palmette.models.keep.logs import Logs, call_of, content_wanted
 from palmette.models.wrap.base import Wrapper, asking, says
 
 __all__ = ["logged"]
@@ -56,15 +56,16 @@ class Logged(Wrapper):
                 await way.call(self.log.add, call)
 
 
-def logged(model: Model, log: Logs | str | Path | None = None, *, content: bool = True) -> Model:
+def logged(model: Model, log: Logs | str | Path | None = None, *, content: bool | None = None) -> Model:
     """The model, whose calls are all written into the log: when, how long, tokens, cost, and what was said.
 
     Args:
         model: what to ask.
         log: a log or its file; the usual one (see `palmette.logs`) unless given.
-        content: whether questions and answers are kept; without, only their numbers are. Keys never are.
+        content: whether questions and answers are kept, or their numbers alone; they are, unless PALMETTE_LOG_CONTENT
+            is 0. Keys never are.
 
     Raises:
         OutputError: if the log cannot be written.
     """
-    return Logged(model, log if isinstance(log, Logs) else Logs(log), content)
+    return Logged(model, log if isinstance(log, Logs) else Logs(log), content_wanted() if content is None else content)

@@ -120,9 +120,9 @@ class Limited(Wrapper):
         with self._lock:
             wait = max(self._requests.take(1), self._tokens.take(share))
         used: Usage | None = None
+        if wait > 0:
+            await self._wait(wait, share, way)
         try:
-            if wait > 0:
-                await way.sleep(wait)
             async with asking(self.model, request, way, whole) as events:
                 async for event in events:
                     told = event.headers if event.whole is None else event.whole.headers
@@ -138,6 +138,16 @@ class Limited(Wrapper):
             if used is not None:
                 with self._lock:
                     self._tokens.give(share - used.input - used.output)
+
+    async def _wait(self, seconds: float, share: float, way: Way) -> None:
+        """Wait; who gives up gives back its share."""
+        try:
+            await way.sleep(seconds)
+        except BaseException:
+            with self._lock:
+                self._requests.give(1)
+                self._tokens.give(share)
+            raise
 
     def _hear(self, headers: Mapping[str, str]) -> None:
         with self._lock:

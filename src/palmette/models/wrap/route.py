@@ -9,14 +9,14 @@ from palmette.core.events import Event
 from palmette.core.message import Request
 from palmette.core.model import Capabilities, Embeddings, Model
 from palmette.core.waiting import Way
-from palmette.models.wrap.base import asking, common, the_model
+from palmette.models.wrap.base import Around, asking, common, the_model
 
 __all__ = ["route"]
 
 Rule = Callable[[Request], str]
 
 
-class Router(Model):
+class Router(Around):
     """See `route`."""
 
     def __init__(self, models: Mapping[str, Model], rule: Rule) -> None:
@@ -26,6 +26,11 @@ class Router(Model):
 
     def __repr__(self) -> str:
         return f"route({self.models!r})"
+
+    @property
+    def within(self) -> Sequence[Model]:
+        """All of them."""
+        return tuple(self.models.values())
 
     @property
     def capabilities(self) -> Capabilities:

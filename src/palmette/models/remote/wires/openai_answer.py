@@ -110,11 +110,12 @@ class ChunkReader:
         choices = items(body.get("choices"))
         if not choices:
             return [Event(**common, prompt_logprobs=prompt_scores(body))]
-        made = [event for choice in choices for event in self._choice(choice)]
-        made[-1] = replace(made[-1], **common)
+        *others, last = choices
+        made = [event for choice in others for event in self._choice(choice, {})]
+        made.extend(self._choice(last, common))
         return made
 
-    def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
+    def _choice(self, choice: Mapping[str, Any], common: Mapping[str, Any]) -> Iterator[Event]:
         """In the order in which a model says them: what it thinks, what it says, what it calls."""
         delta, index, reason = inner(choice.get("delta")), number(choice.get("index")), choice.get("finish_reason")
         thought, words = _words(delta)
@@ -139,7 +140,7 @@ class ChunkReader:
             yield Event(words, call=row, meta=_kept(call), index=index)
             words = ""
         finish = FINISH.get(reason, "other") if isinstance(reason, str) else None
-        yield Event(words, thought, finish=finish, logprobs=scores(choice), index=index)
+        yield Event(words, thought, finish=finish, logprobs=scores(choice), index=index, **common)
 
     def _place(self, index: int, call: Mapping[str, Any]) -> int:
         """Where a call stands among its answer's; a new id begins a new call, whatever its count says."""

@@ -61,7 +61,7 @@ def said_turn(message: Message) -> list[dict[str, Any]]:
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     rows = [{"role": "tool", "tool_call_id": part.id, "content": part.text} for part in results]
     shown = [media for part in results for media in part.media]
-    words: list[Part | Media] = [*shown, *(part for part in message.parts if isinstance(part, (Text, Media)))]
+    words: list[Text | Media] = [*shown, *(part for part in message.parts if isinstance(part, (Text, Media)))]
     if results and len(results) == len(message.parts) and not shown:
         return rows
     calls = [said_call(part) for part in message.parts if isinstance(part, ToolCall)]
@@ -69,16 +69,15 @@ def said_turn(message: Message) -> list[dict[str, Any]]:
                     **given({"tool_calls": calls})}]  # fmt: skip
 
 
-def _said_words(words: Sequence[Part | Media], calls: bool) -> dict[str, Any]:
+def _said_words(words: Sequence[Text | Media], calls: bool) -> dict[str, Any]:
     """The field content; where a model refused, what it said instead."""
     refused = [p.text for p in words if isinstance(p, Text) and p.meta.get("refusal")]
     if refused:
         rest = [p for p in words if not (isinstance(p, Text) and p.meta.get("refusal"))]
         return {**_said_words(rest, True), "refusal": "".join(refused)}
     if any(isinstance(part, Media) for part in words):
-        return {
-            "content": [_file(p) if isinstance(p, Media) else {"type": "text", "text": text_of((p,))} for p in words]
-        }
+        said = [{"type": "text", "text": p.text} if isinstance(p, Text) else _file(p) for p in words]
+        return {"content": said}
     return {"content": "".join(p.text for p in words if isinstance(p, Text)) if words or not calls else None}
 
 
@@ -103,7 +102,7 @@ def said_call(call: ToolCall) -> dict[str, Any]:
 def _file(media: Media) -> dict[str, Any]:
     if isinstance(media, Audio):
         media = loaded(media)
-        if not media.data:
+        if media.url:
             raise Unsupported(f"this API takes the bytes of a sound and no URL: {shown(media.url)}")
         return {"type": "input_audio", "input_audio": {"data": encoded(media), "format": media.mime.rpartition("/")[2]}}
     if isinstance(media, Document):
@@ -163,7 +162,8 @@ def _turn(row: Mapping[str, Any], where: str) -> list[Part]:
     parts: list[Part] = []
     if thought or details:
         parts.append(Reasoning(thought, meta={"reasoning_details": details} if details else {}))
-    parts += _content(row.get("content"), where)
+    if row.get("content") != "" or not (parts or row.get("tool_calls") or row.get("refusal")):
+        parts += _content(row.get("content"), where)
     if row.get("refusal") is not None:
         parts.append(Text(asked_text(row["refusal"], f"{where}.refusal"), {"refusal": True}))
     for i, call in enumerate(asked_list(row.get("tool_calls"), f"{where}.tool_calls")):

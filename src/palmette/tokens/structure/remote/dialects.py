@@ -19,11 +19,13 @@ class Dialect:
 
     Args:
         wrap: the request's fields that carry a schema under a name.
-        keywords: the keywords it enforces; others are left out.
+        keywords: the keywords it enforces; others are left out. Without any the question has to say the schema.
         formats: the values of `format` it knows; others are annotations.
         closed: every object must list all its properties as required and take no others.
+        sealed: every object must say that it takes no other properties; not all of them need be required.
+        enums: types of the values that an enumeration may have, if not all.
+        loose: it takes a schema that it cannot enforce as a hint; otherwise the question has to say it.
         root_object: the outermost value must be an object.
-        linked: it follows references within the schema.
     """
 
     wrap: Callable[[str, Any], dict[str, Any]]
@@ -31,7 +33,9 @@ class Dialect:
     formats: frozenset[str] = frozenset()
     closed: bool = False
     root_object: bool = False
-    linked: bool = True
+    sealed: bool = False
+    enums: tuple[type, ...] | None = None
+    loose: bool = True
 
 
 def _openai_chat(name: str, schema: Any) -> dict[str, Any]:
@@ -44,18 +48,19 @@ def _openai_responses(name: str, schema: Any) -> dict[str, Any]:
 
 
 def _anthropic(name: str, schema: Any) -> dict[str, Any]:
-    return {
-        "tools": [{"name": name, "description": "Give the answer.", "input_schema": schema}],
-        "tool_choice": {"type": "tool", "name": name},
-    }
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
 def _gemini(name: str, schema: Any) -> dict[str, Any]:
-    return {"generationConfig": {"responseMimeType": "application/json", "responseSchema": schema}}
+    return {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": schema}}
 
 
 def _cohere(name: str, schema: Any) -> dict[str, Any]:
     return {"response_format": {"type": "json_object", "schema": schema}}
+
+
+def _json_object(name: str, schema: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_object"}}
 
 
 def _words(*lists: str) -> frozenset[str]:
@@ -73,22 +78,22 @@ _OPENAI = Dialect(
 DIALECTS: Mapping[str, Dialect] = {
     "openai": _OPENAI,
     "openai-responses": replace(_OPENAI, wrap=_openai_responses),
-    # A tool's input is not decoded under the schema: the model reads it, so it may say everything.
+    "json-object": Dialect(_json_object, frozenset(), root_object=True),  # hosts that promise JSON, of no schema
     "anthropic": Dialect(
         _anthropic,
-        _words(
-            *(_CORE, _NUMBERS, _LINKS, "minItems maxItems minLength maxLength oneOf allOf not prefixItems uniqueItems"),
-            "patternProperties contains minProperties maxProperties propertyNames if then else dependentRequired",
-        ),
-        _words("date-time time date email uri uuid ipv4 ipv6 hostname"),
+        _words("type properties required additionalProperties items enum anyOf title description const format", _LINKS),
+        _words("date-time time date duration email hostname uri ipv4 ipv6 uuid"),
         root_object=True,
+        sealed=True,
+        enums=(str, int, float, bool, type(None)),
+        loose=False,
     ),
     "gemini": Dialect(
         _gemini,
-        _words("type properties required items enum anyOf title description format pattern")
-        | _words("minItems maxItems minimum maximum minLength maxLength"),
+        _words("type properties required additionalProperties items enum anyOf title description format")
+        | _words("minItems maxItems minimum maximum prefixItems $ref $defs"),
         _words("date-time date time duration"),
-        linked=False,
+        enums=(str, int, float),
     ),
     "cohere": Dialect(_cohere, _words(_CORE, _LINKS), _words("date-time date time uuid"), root_object=True),
     "ollama": Dialect(

@@ -38,6 +38,7 @@ class Remote:
         body: fields to put into its request.
         dropped: what its structured mode cannot say, as JSON pointers (keywords for a grammar); the validator does.
         strict: whether the provider's mode enforces what was kept; otherwise the schema only guides the model.
+        question: the schema as text, which the question has to say where `body` has no place for it.
     """
 
     dialect: str
@@ -48,6 +49,7 @@ class Remote:
     source: Source = field(repr=False)
     wrapped: bool = field(default=False, repr=False)
     optional: frozenset[str] = field(default=frozenset(), repr=False)
+    question: str = field(default="", repr=False)
 
     def read(self, text: str) -> Any:
         """The value of an answer, as one of the type that was asked for.
@@ -121,18 +123,21 @@ def remote(
     spoken: Dialect = pick(DIALECTS, dialect, "structured mode")
     base: Any = carrier.schema if _hard(source.schema) else followed(source.schema)
     wrapped = spoken.root_object and not _is_object(base)
-    free = spoken.closed and is_map(base)
+    free = (spoken.closed or spoken.sealed) and is_map(base)
     trimming = Trimming(base, spoken)
     said = base if free else trimming.trimmed()
     if wrapped:
         said = _wrapped(said)
     body = spoken.wrap(name, said)
+    unsaid = not spoken.keywords or (free and not spoken.loose)
     if free:
-        body = _loosened(body)
-    lost = ("",) if free else tuple(trimming.dropped)
+        body = _loosened(body) if spoken.loose else {}
+    question = json.dumps(_wrapped(source.schema) if wrapped else source.schema, ensure_ascii=False) if unsaid else ""
+    lost = ("",) if free or unsaid else tuple(trimming.dropped)
     missing = tuple(sorted(carrier.weak)) if base is carrier.schema else ()
-    strict = not free and dialect != "anthropic"
-    return Remote(dialect, body, (*lost, *missing), strict, schema, source, wrapped, frozenset(trimming.optional))
+    strict = not free and not unsaid
+    optional = frozenset(trimming.optional)
+    return Remote(dialect, body, (*lost, *missing), strict, schema, source, wrapped, optional, question)
 
 
 def answered(asked: Remote, ask: Callable[[str | None], str], tries: int = 3) -> Any:

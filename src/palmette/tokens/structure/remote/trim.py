@@ -17,7 +17,7 @@ _SILENT = {
     *("deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema", "$defs"),
     *("definitions", "format"),
 }
-_MOST = 12  # references that are followed into one another where a dialect has none
+_MOST = 12  # references that are followed into one another
 
 Path = tuple[Any, ...]
 
@@ -37,15 +37,13 @@ class Trimming:
 
     def trimmed(self) -> Any:
         """The schema in the dialect."""
-        return self._part(self.schema, (), 0)
+        return self._part(self.schema, ())
 
-    def _part(self, part: Any, path: Path, depth: int) -> Any:
+    def _part(self, part: Any, path: Path) -> Any:
         if not isinstance(part, Mapping):
             if part is False:
                 self.dropped.append(pointer(path))
             return {}
-        if "$ref" in part and not self.dialect.linked:
-            return self._inlined(part, path, depth)
         out: dict[str, Any] = {}
         for name, value in part.items():
             here = (*path, name)
@@ -55,13 +53,13 @@ class Trimming:
                 if value in self.dialect.formats:
                     out[name] = value
             elif name in ("properties", "$defs", "definitions", "patternProperties"):
-                out[name] = {key: self._part(inner, (*here, key), depth) for key, inner in value.items()}
+                out[name] = {key: self._part(inner, (*here, key)) for key, inner in value.items()}
             elif name in ("anyOf", "oneOf", "allOf", "prefixItems"):
-                out[name] = [self._part(inner, (*here, k), depth) for k, inner in enumerate(value)]
+                out[name] = [self._part(inner, (*here, k)) for k, inner in enumerate(value)]
             elif name == "additionalProperties":
-                out[name] = value if isinstance(value, bool) else self._part(value, here, depth)
+                out[name] = value if isinstance(value, bool) else self._part(value, here)
             elif name in ("items", "not", "if", "then", "else", "contains", "propertyNames"):
-                out[name] = self._part(value, here, depth) if isinstance(value, (Mapping, bool)) else {}
+                out[name] = self._part(value, here) if isinstance(value, (Mapping, bool)) else {}
             else:
                 out[name] = value
         return self._shaped(out, part, path)
@@ -71,7 +69,7 @@ class Trimming:
         if name == "const" and "enum" in self.dialect.keywords:
             out["enum"] = [value]
         elif name == "oneOf" and "anyOf" in self.dialect.keywords and "anyOf" not in out:
-            out["anyOf"] = [self._part(inner, (*path, k), 0) for k, inner in enumerate(value)]
+            out["anyOf"] = [self._part(inner, (*path, k)) for k, inner in enumerate(value)]
             self.dropped.append(pointer(path))  # that only one holds is the validator's
         elif name == "additionalProperties" and value is not False and not isinstance(value, Mapping):
             pass  # anything is allowed, which is what leaving it out says
@@ -80,10 +78,9 @@ class Trimming:
 
     def _shaped(self, out: dict[str, Any], part: Mapping[str, Any], path: Path) -> dict[str, Any]:
         """Types and enumerations as the dialect writes them, objects closed where it wants that."""
-        if not self.dialect.linked:
-            _without_lists(out)
-            if "enum" in part and "enum" not in out:
-                self.dropped.append(pointer((*path, "enum")))
+        self._enumerated(out, path)
+        if self.dialect.sealed and ("properties" in out or _speaks_of_objects(out)):
+            out["additionalProperties"] = False
         if self.dialect.closed and ("properties" in out or out.get("type") == "object"):
             properties = out.setdefault("properties", {})
             required = set(part.get("required", ()))
@@ -96,15 +93,29 @@ class Trimming:
             out["additionalProperties"] = False
         return out
 
-    def _inlined(self, part: Mapping[str, Any], path: Path, depth: int) -> Any:
-        """What a reference leads to, in its place; past a few levels anything is allowed."""
-        target = _resolved(self.schema, part["$ref"])
-        if target is None or depth >= _MOST:
-            self.dropped.append(pointer((*path, "$ref")))
-            return {}
-        beside = {key: value for key, value in part.items() if key != "$ref"}
-        whole = {**target, **beside} if isinstance(target, Mapping) else target
-        return self._part(whole, path, depth + 1)
+    def _enumerated(self, out: dict[str, Any], path: Path) -> None:
+        """An enumeration whose values the dialect has no words for, as a union of types where that says the same."""
+        values = out.get("enum")
+        if self.dialect.enums is None or not isinstance(values, list):
+            return
+        others = [value for value in values if type(value) not in self.dialect.enums]
+        if not others:
+            return
+        del out["enum"]
+        kept = [value for value in values if type(value) in self.dialect.enums]
+        ways: list[dict[str, Any]] = [{"enum": kept}] if kept else []
+        ways += [{"type": "boolean"}] if True in others and False in others else []
+        ways += [{"type": "null"}] if None in others else []
+        said = sum(type(value) in (bool, type(None)) for value in others)
+        if said < len(others) or {True, False} & {v for v in others if type(v) is bool} not in (set(), {True, False}):
+            self.dropped.append(pointer((*path, "enum")))
+        elif len(ways) == 1:
+            out |= ways[0]
+        elif "anyOf" not in out:
+            out.pop("type", None)
+            out["anyOf"] = ways
+        else:
+            self.dropped.append(pointer((*path, "enum")))
 
 
 def is_map(part: Any) -> bool:
@@ -169,22 +180,6 @@ def _admits_null(part: Any) -> bool:
     return kinds is None or kinds == "null" or (isinstance(kinds, list) and "null" in kinds)
 
 
-def _without_lists(out: dict[str, Any]) -> None:
-    """Lists of types as `nullable` and unions; values of enumerations as text (OpenAPI's words)."""
-    types = out.get("type")
-    if isinstance(types, list):
-        named = [name for name in types if name != "null"]
-        if "null" in types:
-            out["nullable"] = True
-        del out["type"]
-        if len(named) == 1:
-            out["type"] = named[0]
-        elif named:
-            out["anyOf"] = [{"type": name} for name in named]
-    values = out.get("enum")
-    if isinstance(values, list) and not all(isinstance(value, str) for value in values):
-        kinds = {True: "boolean", False: "number"}
-        del out["enum"]
-        known = {kinds[isinstance(v, bool)] for v in values if isinstance(v, (bool, int, float))}
-        if len(known) == 1 and all(isinstance(v, (bool, int, float)) for v in values):
-            out.setdefault("type", known.pop())
+def _speaks_of_objects(out: Mapping[str, Any]) -> bool:
+    kinds = out.get("type")
+    return kinds == "object" or (isinstance(kinds, list) and "object" in kinds)

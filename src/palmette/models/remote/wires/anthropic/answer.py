@@ -265,8 +265,8 @@ class BlockWriter:
     def _message(self) -> Iterator[Frame]:
         if not self._begun:
             self._begun = True
-            row: dict[str, Any] = {"id": self._id, "type": "message", "role": "assistant", "model": self._model, "content": [],
-                   "stop_reason": None, "stop_sequence": None, "usage": counted(self._usage)}  # fmt: skip
+            row: dict[str, Any] = {"id": self._id, "type": "message", "role": "assistant", "model": self._model}
+            row |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": counted(self._usage)}
             yield self._named("message_start", message=row)
 
     def _named(self, kind: str, **fields: Any) -> Frame:

@@ -60,7 +60,7 @@ class Anthropic:
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
     schemas: ClassVar[str] = "anthropic"
     lacks: ClassVar[frozenset[str]] = frozenset({
-        "seed", "top_logprobs", "n", "logit_bias", "min_p", "presence_penalty", "frequency_penalty",
+        "seed", "top_logprobs", "prompt_logprobs", "n", "logit_bias", "min_p", "presence_penalty", "frequency_penalty",
     })  # fmt: skip
 
     def path(self, request: Request, stream: bool) -> str:

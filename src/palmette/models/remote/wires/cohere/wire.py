@@ -50,7 +50,7 @@ class Cohere:
 
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
     schemas: ClassVar[str] = "cohere"
-    lacks: ClassVar[frozenset[str]] = frozenset({"n", "logit_bias", "min_p", "parallel_tools"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"n", "logit_bias", "prompt_logprobs", "min_p", "parallel_tools"})
 
     def path(self, request: Request, stream: bool) -> str:
         """See Wire."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from palmette.core.errors import BadAnswer, ProviderFailed
@@ -50,33 +49,42 @@ class ChunkReader:
     def __init__(self) -> None:
         self._last: dict[int, str] = {}  # answer -> the kind of its last part, if more may be added to it
         self._calls: dict[int, int] = {}
-        self._ended: set[int] = set()
+        self._common: dict[str, Any] = {}  # what a chunk says of the whole answer, for the next event
 
     def __call__(self, name: str, body: Any) -> list[Event]:
         """What a chunk says."""
         body = table(body[0] if isinstance(body, list) and body else body, "an event")
         if body.get("error"):
             raise ProviderFailed(complaint(body) or shown(body["error"]))
-        common: dict[str, Any] = {"usage": usage_of(body.get("usageMetadata")), "id": text(body.get("responseId")),
-                                  "model": text(body.get("modelVersion"))}  # fmt: skip
-        made = [event for row in items(body.get("candidates")) for event in self._candidate(row, common["id"])]
+        key = text(body.get("responseId"))
+        self._common = {
+            "usage": usage_of(body.get("usageMetadata")),
+            "id": key,
+            "model": text(body.get("modelVersion")),
+        }
+        made = [event for row in items(body.get("candidates")) for event in self._candidate(row, key)]
         blocked = not made and inner(body.get("promptFeedback")).get("blockReason")
-        return [Event(finish="content_filter" if blocked else None, **common), *made]
+        return made or [self._event(0, finish="content_filter" if blocked else None)]
+
+    def _event(self, index: int, **fields: Any) -> Event:
+        common, self._common = self._common, {}
+        return Event(index=index, **fields, **common)
 
     def _candidate(self, row: Mapping[str, Any], key: str) -> Iterator[Event]:
         index = number(row.get("index"))
         for part in items(inner(row.get("content")).get("parts")):
-            event = self._part(part, index, key)
-            if event is not None:
-                yield replace(event, index=index)
+            fields = self._part(part, index, key)
+            if fields:
+                yield self._event(index, **fields)
         reason, scores = row.get("finishReason"), _scores(row)
         finish = FINISH.get(reason, "other") if isinstance(reason, str) else None
         if finish == "stop" and self._calls.get(index):
             finish = "tool_calls"
         if finish or scores:
-            yield Event(finish=finish, logprobs=scores, index=index)
+            yield self._event(index, finish=finish, logprobs=scores)
 
-    def _part(self, part: Mapping[str, Any], index: int, key: str) -> Event | None:
+    def _part(self, part: Mapping[str, Any], index: int, key: str) -> dict[str, Any]:
+        """The fields of the event that a part is."""
         mark, last = text(part.get(_MARK)), self._last.pop(index, "")
         call = part.get("functionCall")
         if isinstance(call, dict):
@@ -84,19 +92,19 @@ class ChunkReader:
             name = text(call.get("name"))
             made = text(call.get("id")) or f"{key or name}-{place}"
             arguments = spelled(inner(call.get("args")))
-            return Event(call=(place, made, name, arguments), meta={_MARK: mark} if mark else {})
+            return {"call": (place, made, name, arguments), "meta": {_MARK: mark} if mark else {}}
         media = _media(part)
         if media is not None:
-            return Event(media=media)
+            return {"media": media}
         if "text" not in part:
-            return Event(meta={"part": dict(part)}, new=True) if part else None
+            return {"meta": {"part": dict(part)}, "new": True} if part else {}
         kind = "thought" if part.get("thought") else "text"
         said, new = text(part.get("text")), bool(mark) or last != kind
         if not mark:
             self._last[index] = kind
         if kind == "thought":
-            return Event(reasoning=said, signature=mark, new=new, thinks=True)
-        return Event(said, meta={_MARK: mark} if mark else None, new=new)
+            return {"reasoning": said, "signature": mark, "new": new, "thinks": True}
+        return {"text": said, "meta": {_MARK: mark} if mark else None, "new": new}
 
 
 def _media(part: Mapping[str, Any]) -> Part | None:
@@ -148,6 +156,8 @@ def counted(usage: Usage | None) -> dict[str, Any] | None:
 
 def _scores(row: Mapping[str, Any]) -> tuple[TokenScore, ...]:
     found = inner(row.get("logprobsResult"))
+    if not found:
+        return ()
     tops = [items(top.get("candidates")) for top in items(found.get("topCandidates"))]
     made = []
     for i, chosen in enumerate(items(found.get("chosenCandidates"))):

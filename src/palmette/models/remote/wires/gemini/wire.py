@@ -55,7 +55,7 @@ class Gemini:
 
     framing: ClassVar[Literal["sse", "lines"]] = "sse"
     schemas: ClassVar[str] = "gemini"
-    lacks: ClassVar[frozenset[str]] = frozenset({"logit_bias", "min_p", "parallel_tools"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"logit_bias", "min_p", "prompt_logprobs", "parallel_tools"})
 
     def path(self, request: Request, stream: bool) -> str:
         """See Wire."""

@@ -38,7 +38,7 @@ class Ollama:
 
     framing: ClassVar[Literal["sse", "lines"]] = "lines"
     schemas: ClassVar[str] = "ollama"
-    lacks: ClassVar[frozenset[str]] = frozenset({"n", "logit_bias", "parallel_tools"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"n", "logit_bias", "prompt_logprobs", "parallel_tools"})
 
     def path(self, request: Request, stream: bool) -> str:
         """See Wire."""
