@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from scipy.interpolate import RegularGridInterpolator
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from palmette.models.landscapes.subject import Subject
@@ -172,6 +173,9 @@ def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) 
         run.aim(d)
         truth = np.array([sums.sum() / metric.tokens for sums in run([tuple(spot) for spot in spots.tolist()])])
     off = np.abs(made(*spots.T) - truth)
+    ticks = [np.linspace(a, b, GRID) for a, b in zip(low, high, strict=True)]
+    drawn = RegularGridInterpolator(ticks, made(*np.meshgrid(*ticks, indexing="ij")))
+    flat = np.abs(drawn(spots) - made(*spots.T))
     inside = [v.value for at, (v, _) in made.points.items() if (low <= at).all() and (at <= high).all()]
     reach = max(inside) - min(inside)
     kind = f"{made.surrogate.kind} {made.surrogate.degree}"
@@ -179,6 +183,8 @@ def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) 
           f"±{high[0]:g}, loss {min(inside):.2f} to {max(inside):.2f}")  # fmt: skip
     print(f"  at {fresh} fresh points: largest error {off.max() / reach:.3%} of the range, "
           f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; said {made.held_out[0] / reach:.3%}")  # fmt: skip
+    print(f"  a drawn {GRID} × {GRID} grid of this very surface, between its points: {flat.max() / reach:.3%}, "
+          f"{np.sqrt(np.mean(flat**2)) / reach:.3%}")  # fmt: skip
     if loss_landscapes is not None:
         ids = subject.job.ids[subject.job.real.all(axis=1)]
         step, setup = peer(metric.model, torch.from_numpy(ids), "filter")
@@ -205,6 +211,7 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     points(given.points)
     if given.model is not None:
+        picture(given.model, "random", 1e-3, 55, given.fresh)
         picture(given.model, "random", 1e-3, 91, given.fresh)
         picture(given.model, "trajectory", 1e-3, 91, given.fresh)
         picture(given.model, "trajectory", 1e-3, 250, given.fresh)

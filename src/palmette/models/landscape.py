@@ -78,7 +78,8 @@ def landscape(
     >>> import palmette
     >>> text = ["One day Runa went to the park. She was happy."] * 4
     >>> found = palmette.landscape("zoo:seedling", text, line=True, tokens=40)
-    >>> found.origin.value < found(found.surrogate.high[0])
+    >>> loss, change = found.estimate(0.01)  # anywhere, with standard errors
+    >>> change.error < loss.error
     True
     """
     asked = _Asked(plane, line, merges, directions, span, seed, norm, tolerance, grid)
@@ -186,9 +187,8 @@ def basin(
     >>> import palmette
     >>> text = ["One day Runa went to the park. She was happy."] * 4
     >>> found = palmette.basin("zoo:seedling", text, count=2, tokens=40, span=(-0.5, 0.5))
-    >>> mean, low, high = found.basin_radius(0.5)
-    >>> low < mean < high
-    True
+    >>> found.losses.shape  # directions, points of each
+    (2, 9)
     """
     if count < 1:
         raise BadParameter(f"count should be at least 1, not {count!r}")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 __all__ = ["Forward", "forward_of", "slow"]
 
 AGREE = 1e-3  # largest difference of scores, as a share of the largest score, from the model's own forward
+TALL = 100  # rows of a head for each row of states
 Hidden = Callable[[Any], Any]
 Head = Callable[[Any], Any]
 
@@ -111,4 +112,14 @@ def _gpt2(model: Any) -> Forward | None:
         h = F.layer_norm(h, (width,), body.ln_f.weight, body.ln_f.bias, eps)
         return h.view(count, length, width)
 
-    return Forward("gpt2", hidden, model.lm_head)
+    return Forward("gpt2", hidden, lambda states: _head(states, model.lm_head.weight))
+
+
+def _head(states: Any, weight: Any) -> Any:
+    """The product with a tall head, as the transpose of head times states, which is up to 1.4 times as fast on the CPU.
+
+    (768 × 50,257 and 64 rows, measured; there is no difference on other devices, or with as many rows as tokens.)
+    """
+    if states.device.type != "cpu" or states.dim() != 2 or weight.shape[0] < TALL * len(states):
+        return F.linear(states, weight)
+    return torch.mm(weight, states.T).T.contiguous()
