@@ -214,7 +214,7 @@ def main() -> None:
         picture(given.model, "random", 1e-3, 55, given.fresh)
         picture(given.model, "random", 1e-3, 91, given.fresh)
         picture(given.model, "trajectory", 1e-3, 91, given.fresh)
-        picture(given.model, "trajectory", 1e-3, 250, given.fresh)
+        picture(given.model, "trajectory", 1e-3, 281, given.fresh)
 
 
 if __name__ == "__main__":
