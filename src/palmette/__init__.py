@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from palmette.models.graph import graph
     from palmette.models.keep.logs import Logs, logs
     from palmette.models.keep.prices import Cost, Price, cost, price
-    from palmette.models.landscape import landscape
+    from palmette.models.landscape import basin, landscape, robustness, sharpness
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
     from palmette.models.prompting import (
@@ -186,7 +186,7 @@ _HOMES = {
     "palmette.models.decide.wording": "Wording",
     "palmette.models.keep.logs": "Logs logs",
     "palmette.models.keep.prices": "Cost Price cost price",
-    "palmette.models.landscape": "landscape",
+    "palmette.models.landscape": "basin landscape robustness sharpness",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
     "palmette.models.prompting": (
@@ -250,10 +250,10 @@ __all__ = [
     "Message", "Model", "Node", "Output", "PalmetteError", "Plan", "Price", "Question", "Reasoning", "RemoteModel",
     "Report", "Request", "Response", "Rng", "Scores", "Scripted", "SpaceModel", "Step", "Task", "Text", "Tool",
     "ToolCall", "ToolResult", "Trace", "Usage", "Wording", "adecide", "allow", "answered", "arcee_fusion",
-    "arithmetic", "ban", "beam", "beam_sample", "best_of", "breadcrumbs", "breadcrumbs_ties", "budget", "cache",
-    "calculator", "calibrate", "chain_of_thought", "chain_of_verification", "chat", "choice", "clock", "connect",
-    "consensus", "constrain", "constraint", "contrastive", "convert", "cost", "dare_linear", "dare_ties", "decide",
-    "decode", "della", "della_linear", "detect_watermark", "dialect", "diverse_beam", "dola", "dry",
+    "arithmetic", "ban", "basin", "beam", "beam_sample", "best_of", "breadcrumbs", "breadcrumbs_ties", "budget",
+    "cache", "calculator", "calibrate", "chain_of_thought", "chain_of_verification", "chat", "choice", "clock",
+    "connect", "consensus", "constrain", "constraint", "contrastive", "convert", "cost", "dare_linear", "dare_ties",
+    "decide", "decode", "della", "della_linear", "detect_watermark", "dialect", "diverse_beam", "dola", "dry",
     "dynamic_temperature", "emr", "epsilon", "eta", "evaluate", "exact", "explain", "fallback", "few_shot", "fill",
     "folder_search", "generated_knowledge", "grammar", "graph", "graph_tools", "greedy", "grow", "guide",
     "inline_calls", "iso_c", "iso_cts", "karcher", "knots", "landscape", "least_to_most", "linear", "load_prompt",
@@ -261,8 +261,8 @@ __all__ = [
     "mirostat", "mix", "model", "model_stock", "multislerp", "nearswap", "no_repeat_ngram", "nucleus", "nuslerp",
     "one_of", "open_engine", "passthrough", "penalty", "price", "program", "program_aided", "prompt_chain",
     "prompt_lookup", "prompt_search", "question", "ram", "ramplus_tl", "rate_limit", "react", "record", "reflexion",
-    "regex", "remote", "repetition_penalty", "replay", "retry", "route", "sample", "sce", "scripted",
-    "self_consistency", "slerp", "smc", "smoothing", "space", "speculative", "sql_reader", "step_back",
+    "regex", "remote", "repetition_penalty", "replay", "retry", "robustness", "route", "sample", "sce", "scripted",
+    "self_consistency", "sharpness", "slerp", "smc", "smoothing", "space", "speculative", "sql_reader", "step_back",
     "stochastic_beam", "task_arithmetic", "temperature", "ties", "tool", "top_k", "top_n_sigma", "top_p", "topk",
     "traced", "translate", "tree_of_thoughts", "tsv", "typical", "watermark", "where", "xtc", "zero_shot",
     "zero_shot_cot", "__version__",
