@@ -252,7 +252,7 @@ def _surrogate(
 ) -> list[float]:
     """The bottom of the polynomial through the loss at Chebyshev points of the box, if it is as low as it promises."""
     try:
-        from palmette.weights.landscape.surrogate import Surrogate, lobatto
+        from palmette.weights.landscape.surrogate import Surrogate
     except ImportError as error:
         raise MissingExtra("a search by surrogate", "landscape") from error
     axes = len(coordinates.rows)
@@ -261,10 +261,10 @@ def _surrogate(
     fitting = [n for n in (3, 5, 9, 17, 33) if n**axes < evaluations]
     if not fitting:
         raise BadParameter(f"a surrogate of {axes} coordinates needs {3**axes + 1} evaluations, not {evaluations}")
-    nodes = (lobatto(fitting[-1]) + 1) / 2
-    grid = np.stack(np.meshgrid(*[nodes] * axes, indexing="ij"), axis=-1)
-    values = [score(coordinates.point(unit)) for unit in grid.reshape(-1, axes)]
-    made = Surrogate((0.0,) * axes, (1.0,) * axes, np.array(values).reshape(grid.shape[:-1]))
+    nodes = (1 - np.cos(np.pi * np.arange(fitting[-1]) / (fitting[-1] - 1))) / 2  # Chebyshev-Lobatto points of [0, 1]
+    points = np.stack(np.meshgrid(*[nodes] * axes, indexing="ij"), axis=-1).reshape(-1, axes)
+    values = np.array([score(coordinates.point(list(unit))) for unit in points])
+    made = Surrogate((0.0,) * axes, (1.0,) * axes, points, values, degree=fitting[-1] - 1)
     score(coordinates.point(list(made.argmin()[0])))
     return min(history, key=lambda row: row[1])[0]
 
