@@ -1,8 +1,10 @@
-"""A point of a landscape beside the matrix products it needs and the loop that people write; and a whole picture.
+"""A point of a landscape beside the matrix products it needs, the loop that people write, and loss-landscapes 3.0.6.
 
-    python bench/landscape.py [--points N]
+    python bench/landscape.py [--points N] [--model FOLDER]
 
-One thread, CPU seconds, medians. "limit" is the time of the model's matrix products alone, measured on this machine.
+One thread, CPU seconds, medians, all in one run. "limit" is the time of the model's matrix products alone, measured on
+this machine. loss-landscapes is timed where it is installed (pip install --no-deps loss-landscapes==3.0.6). With a
+folder made by landscape_model.py: what a whole picture costs, and how far it is from the truth.
 """
 
 from __future__ import annotations
@@ -11,43 +13,51 @@ import argparse
 import copy
 import statistics
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from scipy.interpolate import RegularGridInterpolator
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from palmette.weights.landscape.direction import Random
-from palmette.weights.landscape.landscape import measure
+from palmette.models.landscapes.subject import Subject
+from palmette.weights.landscape.directions.base import Random
+from palmette.weights.landscape.directions.checkpoints import Principal
+from palmette.weights.landscape.evaluate import Local
+from palmette.weights.landscape.forward import slow
+from palmette.weights.landscape.measure import Plan, measure
 from palmette.weights.landscape.metric import TokenLoss
 from palmette.weights.landscape.space import Space
 
+try:
+    import loss_landscapes
+except ImportError:
+    loss_landscapes = None
+
 SIZES = {
-    "12 M, 1,024 tokens": ({"n_layer": 6, "n_embd": 384, "n_head": 6, "vocab_size": 4096, "n_positions": 256}, 4, 256),
+    "12 M, 1,024 tokens": ({"n_layer": 6, "n_embd": 384, "n_head": 6, "vocab_size": 4096, "n_positions": 256}, 8, 128),
     "124 M, 64 tokens": ({"n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}, 1, 64),
 }
+GRID = 51  # points an axis of the plot that people draw
 
 
-def median(work: Callable[[int], Any], count: int) -> float:
-    """CPU seconds of one call."""
-    work(0)
-    spent = []
-    for i in range(count):
-        began = time.process_time()
-        work(i + 1)
-        spent.append(time.process_time() - began)
-    return statistics.median(spent)
+def limit(config: Any, tokens: int, dtype: Any) -> Callable[[int], Any]:
+    """The matrix products of one forward pass, each with its own operands as in the model."""
+    width = config.n_embd
+    shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)] * config.n_layer
+    pairs = [(torch.randn(tokens, rows).to(dtype), torch.randn(rows, columns).to(dtype)) for rows, columns in shapes]
+    head = torch.randn(config.vocab_size, width).to(dtype)
+    pairs.append((torch.randn(tokens, width).to(dtype), head.T))
 
+    def products(_: int) -> None:
+        for a, b in pairs:
+            torch.mm(a, b)
 
-def limit(config: Any, tokens: int, dtype: Any, count: int) -> float:
-    """The matrix products of one forward pass, by shape."""
-    width, whole = config.n_embd, 0.0
-    shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
-    for (rows, columns), times in [*((s, config.n_layer) for s in shapes), ((width, config.vocab_size), 1)]:
-        a, b = torch.randn(tokens, rows).to(dtype), torch.randn(rows, columns).to(dtype)
-        whole += times * median(lambda _, a=a, b=b: a @ b, count * 3)
-    return whole
+    return products
 
 
 def naive(model: Any, ids: Any, d: list[Any], space: Space) -> Callable[[int], Any]:
@@ -67,61 +77,144 @@ def naive(model: Any, ids: Any, d: list[Any], space: Space) -> Callable[[int], A
     return point
 
 
+def peer(model: Any, ids: Any, norm: str) -> tuple[Callable[[int], Any], float]:
+    """(one inner step of loss-landscapes' random_plane, the seconds that it takes before its first)."""
+    from loss_landscapes.model_interface.model_parameters import orthogonal_to, rand_u_like
+    from loss_landscapes.model_interface.model_wrapper import wrap_model
+
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in other.parameters():
+            if not p.any():
+                p.add_(1e-6)  # it divides by the norm of every bias
+    began = time.process_time()
+    point = wrap_model(other).get_module_parameters()
+    one = rand_u_like(point)
+    two = orthogonal_to(one)
+    for direction in (one, two):
+        getattr(direction, f"{norm}_normalize_")(point)
+        direction.mul_(1e-3)
+    setup = time.process_time() - began
+
+    def step(_: int) -> float:
+        point.add_(two)
+        with torch.no_grad():
+            return float(other(input_ids=ids, labels=ids).loss)
+
+    return step, setup
+
+
+def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, float]:
+    """Medians of CPU seconds, the works taking turns, so that a busy machine slows all of them alike."""
+    spent: dict[str, list[float]] = {name: [] for name in works}
+    for i in range(count + 1):
+        for name, work in works.items():
+            began = time.process_time()
+            work(i)
+            if i:
+                spent[name].append(time.process_time() - began)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def points(count: int) -> None:
+    """Print a row for each size and precision."""
+    print(f"{'size':<20} {'dtype':<9} {'point s':>8} {'limit s':>8} {'share':>6} {'loop s':>8} {'':>6} {'peer s':>8}")
+    for name, (settings, sequences, length) in SIZES.items():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval()
+        ids = np.random.default_rng(0).integers(0, settings["vocab_size"], (sequences, length))
+        for dtype in (torch.float32, torch.bfloat16):
+            said = str(dtype).removeprefix("torch.")
+            if dtype == torch.bfloat16 and slow("cpu"):
+                print(f"{name:<20} {said:<9} this processor has no products in bfloat16")
+                continue
+            space, metric = Space(model, dtype=dtype), TokenLoss(model, ids)
+            d = [Random(0).make(space), Random(1).make(space)]
+            loop = naive(model, torch.from_numpy(ids), d, Space(model))
+            with Local(space, metric) as run:
+                run.aim(d)
+                works = {"ours": lambda i, run=run: list(run([(0.02, 0.01 * i)])), "loop": loop}
+                works["limit"] = limit(model.config, sequences * length, dtype)
+                setup = 0.0
+                if loss_landscapes is not None and dtype == torch.float32:
+                    norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
+                    works["peer"], setup = peer(model, torch.from_numpy(ids), norm)
+                took = together(works, count)
+            row = (
+                f"{name:<20} {said:<9} {took['ours']:>8.3f} {took['limit']:>8.3f} {took['limit'] / took['ours']:>6.0%}"
+            )
+            row += f" {took['loop']:>8.3f} {took['loop'] / took['ours']:>5.1f}×"
+            if "peer" in took:
+                row += (
+                    f" {took['peer']:>8.3f} {took['peer'] / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
+                )
+            print(row, flush=True)
+
+
+def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) -> None:
+    """What a whole picture cost, and how far the surrogate is from the truth at points that it has not seen."""
+    how = {"select": "", "tokens": 512, "length": 128, "dtype": "float32", "device": "cpu", "threads": 1}
+    subject = Subject.open(folder, folder / "test.txt", "loss", **how)
+    space, metric = subject.space, subject.metric
+    if plane == "random":
+        recipes: list[Any] = [Random(0), Random(1)]
+        plan = Plan(tolerance=tolerance, least=least, most=least)
+    else:
+        checkpoints = tuple(sorted(str(path) for path in (folder / "checkpoints").iterdir()))
+        recipes = [Principal(checkpoints, i) for i in (0, 1)]
+        plan = Plan(span=(-1.3, 1.3), tolerance=tolerance, least=least, most=least)
+    d = [recipe.make(space, metric) for recipe in recipes]
+    began = time.process_time()
+    made = measure(space, metric, d, plan)
+    spent = time.process_time() - began
+    low, high = np.array(made.surrogate.low), np.array(made.surrogate.high)
+    spots = low + (high - low) * np.random.default_rng(9).uniform(0, 1, (fresh, 2))
+    with Local(space, metric) as run:
+        run.aim(d)
+        truth = np.array([sums.sum() / metric.tokens for sums in run([tuple(spot) for spot in spots.tolist()])])
+    off = np.abs(made(*spots.T) - truth)
+    ticks = [np.linspace(a, b, GRID) for a, b in zip(low, high, strict=True)]
+    drawn = RegularGridInterpolator(ticks, made(*np.meshgrid(*ticks, indexing="ij")))
+    flat = np.abs(drawn(spots) - made(*spots.T))
+    inside = [v.value for at, (v, _) in made.points.items() if (low <= at).all() and (at <= high).all()]
+    reach = max(inside) - min(inside)
+    kind = f"{made.surrogate.kind} {made.surrogate.degree}"
+    print(f"{plane}: {len(made.points)} evaluations in {spent:.1f} CPU s, {kind}; "
+          f"±{high[0]:g}, loss {min(inside):.2f} to {max(inside):.2f}")  # fmt: skip
+    print(f"  at {fresh} fresh points: largest error {off.max() / reach:.3%} of the range, "
+          f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; said {made.held_out[0] / reach:.3%}")  # fmt: skip
+    print(f"  a drawn {GRID} × {GRID} grid of this very surface, between its points: {flat.max() / reach:.3%}, "
+          f"{np.sqrt(np.mean(flat**2)) / reach:.3%}")  # fmt: skip
+    if loss_landscapes is not None:
+        ids = subject.job.ids[subject.job.real.all(axis=1)]
+        step, setup = peer(metric.model, torch.from_numpy(ids), "filter")
+        with Local(space, metric) as run:
+            run.aim(d)
+            took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02)]))}, 15)
+        each, ours = took["peer"], took["ours"] * len(made.points)
+        whole = setup + GRID * GRID * each
+        print(
+            f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times "
+            f"our {ours:.1f} s"
+        )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=7)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--fresh", type=int, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'size':<20} {'dtype':<9} {'point s':>8} {'limit s':>8} {'share':>6}  {'loop s':>7} {'faster':>7}")
-    for name, (settings, sequences, length) in SIZES.items():
-        torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(**settings)).eval()
-        ids = np.random.default_rng(0).integers(0, settings["vocab_size"], (sequences, length))
-        for dtype in (torch.float32, torch.bfloat16):
-            space, metric = Space(model, dtype=dtype), TokenLoss(model, ids)
-            d = [Random(0).make(space), Random(1).make(space)]
-            with space:
-
-                def point(i: int, space: Space = space, d: Any = d, metric: TokenLoss = metric) -> Any:
-                    space.move([0.02, 0.01 * i], d)
-                    return metric.sums()
-
-                ours = median(point, given.points)
-            floor = limit(model.config, sequences * length, dtype, given.points)
-            loop = median(naive(model, torch.from_numpy(ids), d, Space(model)), given.points)
-            said = str(dtype).removeprefix("torch.")
-            row = f"{name:<20} {said:<9} {ours:>8.3f} {floor:>8.3f} {floor / ours:>6.0%}"
-            print(f"{row}  {loop:>7.3f} {loop / ours:>6.1f}×")
-    picture()
-
-
-def picture() -> None:
-    """How far the surrogate is from the truth at points it has not seen, and what it cost."""
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=64, n_head=4, vocab_size=512, n_positions=64)).eval()
-    ids = np.random.default_rng(0).integers(0, 64, (16, 64))
-    optimiser = torch.optim.AdamW(model.train().parameters(), 3e-3)
-    for _ in range(120):  # on the very text, so that there is a valley to look at
-        optimiser.zero_grad()
-        tensor = torch.from_numpy(ids)
-        model(input_ids=tensor, labels=tensor).loss.backward()
-        optimiser.step()
-    model.eval()
-    space, metric = Space(model), TokenLoss(model, ids)
-    d = [Random(0).make(space), Random(1).make(space)]
-    made = measure(space, metric, d, span=(-1, 1), most=9)
-    spots = np.random.default_rng(9).uniform(-1, 1, (60, 2))
-    with space:
-        off = []
-        for spot in spots.tolist():
-            space.move(spot, d)
-            off.append(abs(float(made(*spot)) - float(metric.sums().sum()) / metric.tokens))
-    values = [loss.value for loss, _ in made.points.values()]
-    reach = max(values) - min(values)
-    worst, mean = max(off), float(np.sqrt(np.mean(np.square(off))))
-    print(f"picture: {len(made.points)} evaluations; at 60 fresh points the largest error is {worst:.2g} of a range of")
-    print(f"         {reach:.3g} ({worst / reach:.2%}), the root mean square {mean:.2g}")
+    warnings.filterwarnings("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    points(given.points)
+    if given.model is not None:
+        picture(given.model, "random", 1e-3, 55, given.fresh)
+        picture(given.model, "random", 1e-3, 91, given.fresh)
+        picture(given.model, "trajectory", 1e-3, 91, given.fresh)
+        picture(given.model, "trajectory", 1e-3, 281, given.fresh)
 
 
 if __name__ == "__main__":

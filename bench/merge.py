@@ -2,9 +2,11 @@
 
     python bench/merge.py --mergekit /path/to/mergekit-yaml --methods ties linear --runs 3
 
-Prints one line for each method: seconds and peak megabytes of both programs (medians), their ratio, and the time to
-copy the inputs' bytes to the output's as the limit. Both run as commands, start-up included. The mergekit program must
-live in an environment of its own.
+Prints one line for each method: seconds and peak megabytes of both programs (medians), their ratio beside its goal, and
+the time to read the inputs' bytes and to write the output's as the limit. Then the same for a model of a megabyte
+(start-up alone), and the peak memory when the model is half as large. Both run as commands, start-up included; CPU
+seconds stand beside, since they depend less on what else the machine does. The mergekit program must live in an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -42,6 +43,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "karcher": {"base": False},
     "passthrough": {"base": False, "count": 1},
 }
+GOALS = {"linear": 4.5, "slerp": 5, "ties": 12, "sce": 8, "breadcrumbs_ties": 8, "della": 6, "dare_ties": 5,
+         "task_arithmetic": 4, "model_stock": 4, "karcher": 4, "passthrough": 4}  # fmt: skip
+LIMITS = {"ties": 7, "linear": 4, "passthrough": 1.5}
 
 
 def shapes(width: int, layers: int, vocabulary: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -106,8 +110,8 @@ def recipe(method: str, home: Path) -> dict[str, Any]:
     return made
 
 
-def measure(command: list[str], out: Path) -> tuple[float, float]:
-    """(seconds, peak megabytes) of a command that writes `out`, which is removed."""
+def measure(command: list[str], out: Path) -> tuple[float, float, float]:
+    """(seconds, peak megabytes, CPU seconds) of a command that writes `out`, which is removed."""
     shutil.rmtree(out, ignore_errors=True)
     began = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -118,7 +122,7 @@ def measure(command: list[str], out: Path) -> tuple[float, float]:
     if status:
         raise SystemExit(f"{command}: {errors.decode()[-2000:]}")
     shutil.rmtree(out)
-    return took, usage.ru_maxrss / 1024
+    return took, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def copying(home: Path, names: list[str], out: Path) -> float:
@@ -147,31 +151,48 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=36)
     parser.add_argument("--vocabulary", type=int, default=32000)
+    parser.add_argument("--table-only", action="store_true", help="leave out the small models")
     parser.add_argument("--keep", type=Path, help="where the checkpoints are made, and kept")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="palmette-merge-") as scratch:
         home = given.keep or Path(scratch)
-        for change, name in enumerate(("base", "a", "b")):
-            if not (home / name).exists():
-                home.mkdir(exist_ok=True)
-                job = (home / name, given.width, given.layers, given.vocabulary, change)
-                maker = multiprocessing.Process(target=make, args=job)  # a child's peak memory starts from its parent's
-                maker.start()
-                maker.join()
         out = Path(scratch) / "out"
-        print(
-            f"{'method':<17} {'palmette':>15} {'mergekit':>15} {'faster':>7} {'memory':>7}  {'limit':>6} {'× limit':>7}"
-        )
+        ready(home, given.width, given.layers, given.vocabulary)
+        heads = ("palmette", "mergekit", "faster (goal)", "memory", "CPU", "limit", "× limit (goal)")
+        print("{:<17} {:>16} {:>16} {:>14} {:>7} {:>6} {:>7} {:>15}".format("method", *heads))
         for method in given.methods:
-            path = Path(scratch) / f"{method}.yml"
-            path.write_text(yaml.safe_dump(recipe(method, home)))
-            line(method, path, out, given, home)
-    print("largest of this process:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")
+            line(method, Path(scratch), out, given, home, method)
+        if not given.table_only:
+            small, half = home / "megabyte", home / "half"
+            ready(small, 256, 1, 512)
+            ready(half, given.width, given.layers // 2, given.vocabulary // 2)
+            line("linear", Path(scratch), out, given, small, "a 1 MB model")
+            line(
+                "ties",
+                Path(scratch),
+                out,
+                argparse.Namespace(**{**vars(given), "mergekit": None}),
+                half,
+                "ties, half size",
+            )
 
 
-def line(method: str, path: Path, out: Path, given: argparse.Namespace, home: Path) -> None:
+def ready(home: Path, width: int, layers: int, vocabulary: int) -> None:
+    """Make base, a and b, unless they are there."""
+    home.mkdir(parents=True, exist_ok=True)
+    for change, name in enumerate(("base", "a", "b")):
+        if not (home / name).exists():
+            job = (home / name, width, layers, vocabulary, change)
+            maker = multiprocessing.Process(target=make, args=job)  # a child's peak memory starts from its parent's
+            maker.start()
+            maker.join()
+
+
+def line(method: str, scratch: Path, out: Path, given: argparse.Namespace, home: Path, label: str) -> None:
     """Measure one method with both programs, alternating."""
     ours, theirs, limits = [], [], []
+    path = scratch / f"{method}.yml"
+    path.write_text(yaml.safe_dump(recipe(method, home)))
     names = ["base", "a", "b"] if PARAMETERS[method].get("base", True) else ["a", "b"]
     names = names[: PARAMETERS[method].get("count", 2) + (1 if PARAMETERS[method].get("base", True) else 0)]
     for _ in range(given.runs):
@@ -179,15 +200,19 @@ def line(method: str, path: Path, out: Path, given: argparse.Namespace, home: Pa
         limits.append(copying(home, names, out))
         if given.mergekit:
             theirs.append(measure([given.mergekit, str(path), str(out), "--quiet"], out))
-    took, peak = (statistics.median(column) for column in zip(*ours, strict=True))
+    took, peak, work = (statistics.median(column) for column in zip(*ours, strict=True))
     limit = statistics.median(limits)
-    text = f"{method:<17} {took:>7.2f} s {peak:>4.0f} MB"
+    text = f"{label:<17} {took:>8.2f} s {peak:>3.0f} MB"
     if theirs:
-        their, high = (statistics.median(column) for column in zip(*theirs, strict=True))
-        text += f" {their:>6.1f} s {high:>4.0f} MB {their / took:>6.1f}× {high / peak:>6.1f}×"
+        their, high, hard = (statistics.median(column) for column in zip(*theirs, strict=True))
+        goal = f"({GOALS.get(method, 4):g})"
+        text += (
+            f" {their:>7.1f} s {high:>4.0f} MB {their / took:>8.1f}× {goal:<5}{high / peak:>6.1f}× {hard / work:>5.1f}×"
+        )
     else:
-        text += " " * 32
-    print(f"{text}  {limit:>5.2f}s {took / limit:>6.1f}×", flush=True)
+        text += " " * 46
+    allowed = f"({LIMITS[method]:g})" if method in LIMITS else ""
+    print(f"{text} {limit:>6.2f}s {took / limit:>8.1f}× {allowed}", flush=True)
 
 
 if __name__ == "__main__":

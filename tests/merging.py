@@ -14,7 +14,7 @@ from palmette.core.checkpoint import open_checkpoint
 from palmette.weights.methods import METHODS
 from palmette.weights.methods import settings as settings_of
 
-__all__ = ["CONFIG", "SHAPES", "digest", "model", "recipe", "usual"]
+__all__ = ["CONFIG", "SHAPES", "digest", "model", "recipe", "usual", "with_tokens"]
 
 SHAPES = {
     "model.embed_tokens.weight": (40, 16), "model.norm.weight": (16,), "lm_head.weight": (40, 16),
@@ -62,3 +62,15 @@ def digest(folder: Path) -> str:
     for name in sorted(found):
         made.update(name.encode() + found.tensors[name].dtype.encode() + np.ascontiguousarray(found[name]).tobytes())
     return made.hexdigest()
+
+
+def with_tokens(folder: str, tokens: list[str]) -> str:
+    """Give a folder a tokenizer of whole words."""
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    made = {
+        "version": "1.0",
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": tokens[0]},
+        "added_tokens": [],
+    }
+    (Path(folder) / "tokenizer.json").write_text(json.dumps(made))
+    return folder

@@ -25,7 +25,7 @@ from palmette.tokens.views import VIEWS
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "palmette"
 FILES = sorted(SOURCE.rglob("*.py"))
-LAYERS = {"core": 0, "tokens": 1, "prompts": 1, "weights": 1, "models": 2, "serve": 3, "cli": 4}
+LAYERS = {"core": 0, "tokens": 1, "prompts": 1, "weights": 1, "knowledge": 2, "models": 3, "serve": 4, "cli": 5}
 HEAVY = {"torch", "transformers", "matplotlib", "numpy", "rich", "tokenizers", "safetensors", "huggingface_hub"}
 
 

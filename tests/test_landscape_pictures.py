@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -14,40 +15,55 @@ from typing import Any
 import numpy as np
 import pytest
 
-from palmette.cli.main import main
 from palmette.core.errors import BadParameter, OutputError
-from palmette.weights.landscape.landscape import Landscape
+from palmette.weights.landscape.landscape import Landscape, Mark
 from palmette.weights.landscape.metric import Estimate
-from palmette.weights.landscape.pictures import FORMATS, SIZE, write
-from palmette.weights.landscape.surrogate import Surrogate, lobatto
+from palmette.weights.landscape.pictures.common import SIZE
+from palmette.weights.landscape.pictures.write import FORMATS, formats, write
+from palmette.weights.landscape.profile import Layers, Profile
+from palmette.weights.landscape.sampler import lobatto
+from palmette.weights.landscape.surrogate import Surrogate
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def made(axes: int = 2) -> Landscape:
     x = lobatto(9)
-    values = 1 + x**2 if axes == 1 else 1 + x[:, None] ** 2 + 2 * x**2
+    nodes = x[:, None] if axes == 1 else np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
+    values = 1 + nodes[:, 0] ** 2 if axes == 1 else 1 + nodes[:, 0] ** 2 + 2 * nodes[:, 1] ** 2
     points = {
         (0.5,) * axes: (Estimate(1.5, 0.1), Estimate(0.5, 0.01)),
         (0.0,) * axes: (Estimate(1.0, 0.1), Estimate(0.0, 0.0)),
     }
-    facts = {
-        "tokens": 10,
-        "sequences": 2,
-        "vocabulary": 9,
-        "dtype": "float32",
-        "directions": [HOSTILE],
-        "title": HOSTILE,
-    }
+    facts = {"tokens": 10, "sequences": 2, "vocabulary": 9, "dtype": "float32", "directions": [HOSTILE],
+             "title": HOSTILE, "trajectory": axes == 2}  # fmt: skip
     box = (-1.0,) * axes, (1.0,) * axes
-    origin, radii, labels = Estimate(1.0, 0.1), (0.9, 0.8)[:axes], ("α", "β")[:axes]
-    return Landscape(Surrogate(*box, values), labels, points, origin, (0.01, 0.005), radii, facts, ["only 10 tokens"])
+    origin, radii, labels = Estimate(1.0, 0.1), (0.9, 0.8)[:axes], ("α", HOSTILE)[:axes]
+    marks = {"the model": Mark((0.0,) * axes), HOSTILE: Mark((0.5,) * axes, 0.1, Estimate(2.0, 0.1)),
+             "step 2": Mark((0.7,) * axes), "outside": Mark((7.0,) * axes), "lowest": Mark((0.0,) * axes)}  # fmt: skip
+    surrogate = Surrogate(*box, nodes, values, "chebyshev", 8)
+    sums = surrogate.of(np.stack([values, 2 * values], -1))
+    tasks = {"one": np.array([0]), HOSTILE: np.array([1])}
+    return Landscape(surrogate, labels, points, origin, (0.01, 0.005), radii, facts, ["only 10 tokens"], marks, sums,
+                     np.ones(2), tasks)  # fmt: skip
+
+
+def basin() -> Profile:
+    x = lobatto(9)
+    losses = np.stack([1 + x**2, 1 + 2 * x**2])
+    facts = {"tokens": 10, "sequences": 2, "unit": "loss", "dtype": "float32", "directions": HOSTILE, "title": HOSTILE}
+    return Profile(x, losses, np.array([0.9, 0.8]), Estimate(1.0, 0.1), losses / 10, facts)
+
+
+def layers() -> Layers:
+    facts = {"tokens": 10, "sequences": 2, "unit": "loss", "dtype": "float32", "what": "int4", "title": HOSTILE}
+    return Layers([(HOSTILE, Estimate(0.5, 0.1), Estimate(0.1, 0.1), 0.2)], Estimate(1.0, 0.1), facts)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_every_format_is_written_whole_and_twice_the_same(ending: str, tmp_path: Path) -> None:
-    write(made(), tmp_path / f"a{ending}", {"other": (0.5, 0.5)})
-    write(made(), tmp_path / f"b{ending}", {"other": (0.5, 0.5)})
+    write(made(), tmp_path / f"a{ending}")
+    write(made(), tmp_path / f"b{ending}")
     one, two = ((tmp_path / f"{name}{ending}").read_bytes() for name in "ab")
     if ending == ".html":  # plotly names its elements at random
         one, two = (re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", data) for data in (one, two))
@@ -56,18 +72,30 @@ def test_every_format_is_written_whole_and_twice_the_same(ending: str, tmp_path:
     assert len(one) > 80 and sorted(p.name for p in tmp_path.iterdir()) == [f"a{ending}", f"b{ending}"]
 
 
-def test_the_page_needs_nothing_else_and_runs_no_strangers_markup(tmp_path: Path) -> None:
-    write(made(), tmp_path / "a.html")
+@pytest.mark.parametrize("what", [made, lambda: made(1), basin, layers])
+def test_pages_need_nothing_else_and_run_no_strangers_markup(what: Any, tmp_path: Path) -> None:
+    write(what(), tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", text)
     assert HOSTILE not in text
-    assert "loss at the origin 1.0000" in text and "only 10 tokens" in text
+    assert "10 tokens" in text
+
+
+@pytest.mark.parametrize("what", [basin, layers])
+def test_profiles_and_layers_have_their_pictures_and_tables(what: Any, tmp_path: Path) -> None:
+    for ending in formats(what()):
+        write(what(), tmp_path / f"a{ending}")
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert len(rows) == (18 if what is basin else 1) and "caption" in json.loads((tmp_path / "a.json").read_text())
+    with pytest.raises(BadParameter, match="this is no surface"):
+        write(what(), tmp_path / "a.stl")
 
 
 def test_the_svg_is_xml_and_says_what_was_measured(tmp_path: Path) -> None:
     write(made(), tmp_path / "a.svg")
-    text = "".join(ET.fromstring((tmp_path / "a.svg").read_text()).itertext())
+    text = " ".join("".join(ET.fromstring((tmp_path / "a.svg").read_text()).itertext()).split())
     assert "10 tokens in 2 sequences" in text and "relative radius at 1: 0.9, 0.8" in text and "lowest" in text
+    assert "(10.0% off)" in text and "outside" not in text
 
 
 def test_tables_hold_the_points(tmp_path: Path) -> None:
@@ -78,7 +106,7 @@ def test_tables_hold_the_points(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["points"][1] == [0.5, 0.5, 1.5, 0.1, 0.5, 0.01] and found["flags"] == ["only 10 tokens"]
     with np.load(tmp_path / "a.npz", allow_pickle=False) as held:
-        assert held["loss"].tolist() == [1.0, 1.5] and held["nodes"].shape == (9, 9)
+        assert held["loss"].tolist() == [1.0, 1.5] and held["nodes"].shape == (81, 2)
 
 
 def test_the_solid_is_closed_and_the_grid_is_whole(tmp_path: Path) -> None:
@@ -97,44 +125,52 @@ def test_the_solid_is_closed_and_the_grid_is_whole(tmp_path: Path) -> None:
     assert f"POINTS {SIZE * SIZE} double" in lines and len(lines) == 9 + 2 * SIZE * SIZE
 
 
+def test_the_gltf_has_buffers_of_the_sizes_that_it_says(tmp_path: Path) -> None:
+    write(made(), tmp_path / "a.glb")
+    write(made(), tmp_path / "a.gltf")
+    data = (tmp_path / "a.glb").read_bytes()
+    assert data[:4] == b"glTF" and struct.unpack("<II", data[4:12]) == (2, len(data))
+    (size,) = struct.unpack("<I", data[12:16])
+    scene = json.loads(data[20 : 20 + size])
+    (held,) = struct.unpack("<I", data[20 + size : 24 + size])
+    assert scene["buffers"] == [{"byteLength": held}] and 28 + size + held == len(data)
+    places, normals, colours, faces = (
+        np.frombuffer(data, dtype, view["byteLength"] // 4, 28 + size + view["byteOffset"])
+        for view, dtype in zip(scene["bufferViews"], ("<f4", "<f4", "<f4", "<u4"), strict=True)
+    )
+    corner = places.reshape(-1, 3)
+    assert corner.min(axis=0).tolist() == scene["accessors"][0]["min"] and faces.max() == len(corner) - 1
+    assert np.linalg.norm(normals.reshape(-1, 3), axis=1) == pytest.approx(1, abs=1e-5)
+    assert colours.min() >= 0 and colours.max() <= 1
+    a, b, c = (corner[faces.reshape(-1, 3)[:, k]] for k in range(3))
+    assert (np.cross(b - a, c - a)[:, 1] > 0).all()  # every triangle looks up
+    other = json.loads((tmp_path / "a.gltf").read_text())
+    assert base64.b64decode(other["buffers"][0]["uri"].partition(",")[2]) == data[28 + size :]
+
+
+def test_the_gif_grows_with_the_trajectory(tmp_path: Path) -> None:
+    from PIL import Image
+
+    write(made(), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames == 3  # the marks besides the model and the lowest point
+
+
+def test_the_parquet_file_is_the_table(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    write(made(), tmp_path / "a.parquet")
+    held = pq.read_table(tmp_path / "a.parquet")
+    assert held["loss"].to_pylist() == [1.0, 1.5] and b"loss at the origin" in held.schema.metadata[b"caption"]
+
+
 def test_lines_are_drawn_and_are_no_surfaces(tmp_path: Path) -> None:
     for ending in (".html", ".png", ".svg", ".csv", ".npz", ".json"):
         write(made(1), tmp_path / f"a{ending}")
-    for ending in (".stl", ".vtk"):
-        with pytest.raises(BadParameter, match="a line is no surface"):
+    for ending in (".stl", ".vtk", ".glb", ".gltf", ".gif"):
+        with pytest.raises(BadParameter, match="this is no surface"):
             write(made(1), tmp_path / f"b{ending}")
     with pytest.raises(BadParameter, match=r"should end in one of"):
-        write(made(1), tmp_path / "b.gif")
+        write(made(1), tmp_path / "b.bmp")
     with pytest.raises(OutputError, match="cannot be written"):
         write(made(1), tmp_path / "nowhere" / "b.csv")
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("Runa saw a big dog. The dog was happy. " * 30)
-    out = tmp_path / "line.html"
-    call = [
-        "landscape",
-        "zoo:seedling",
-        "--data",
-        str(text),
-        "--out",
-        str(out),
-        "--line",
-        "--tokens",
-        "150",
-        "--length",
-        "30",
-    ]
-    assert main([*call, "--csv", str(tmp_path / "line.csv")]) == 0
-    said = capsys.readouterr()
-    assert "loss at the origin" in said.out and "only 150 tokens" in said.err
-    points = (tmp_path / "line.html.points").read_bytes()
-    assert out.exists() and (tmp_path / "line.csv").exists()
-    assert main(call) == 0 and (tmp_path / "line.html.points").read_bytes() == points
-    assert main([*call, "--seed", "3"]) == 1
-    assert "another measurement" in capsys.readouterr().err
-    assert main([*call[:5], str(tmp_path / "line.gif")]) == 2
-    assert main([*call, "--png", "x.svg"]) == 2
-    assert main([*call, "--span", "one:two"]) == 2
-    assert main([*call[:3], str(tmp_path / "none.txt"), *call[4:]]) == 2

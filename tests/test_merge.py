@@ -18,15 +18,17 @@ import numpy as np
 import pytest
 import tiny
 import yaml
-from merging import SHAPES, digest, model, recipe, usual
+from merging import SHAPES, digest, model, recipe, usual, with_tokens
 from safetensors.numpy import save_file
 
 from palmette.cli.main import main
 from palmette.core.checkpoint import open_checkpoint
 from palmette.core.errors import (
     MismatchedModels,
+    NotFinite,
     OutputError,
 )
+from palmette.weights.advice import advise
 from palmette.weights.execute import merged
 from palmette.weights.merge import merge, open_plan
 from palmette.weights.methods import METHODS
@@ -111,6 +113,23 @@ def test_twenty_kills_and_a_resume_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(merge(tmp_path / "r.yml").save(out)) == wanted
     assert before == {name: digest(Path(name)) for name in names}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def test_a_cluster_gives_the_same_bytes_and_names_what_is_wrong(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: merging on a cluster was not tested (pip install ray)")
+    made = usual("dare_ties", tmp_path)
+    for entry in made["models"]:
+        entry["parameters"]["density"] = 0.5
+    (tmp_path / "r.yml").write_text(yaml.safe_dump(made))
+    wanted = digest(merge(made, seed=3).save(tmp_path / "alone"))
+    command = ["merge", str(tmp_path / "r.yml"), str(tmp_path / "out"), "--seed", "3", "--ray", "local", "-q"]
+    assert main([*command, "--out-shard-size", "5K"]) == 0
+    assert digest(tmp_path / "out") == wanted
+    broken = np.full((16,), np.nan, np.float32)
+    model(tmp_path / "a", 1, **{"model.norm.weight": broken})
+    with pytest.raises(NotFinite, match=r"model.norm.weight"):
+        merge(made).save(tmp_path / "other", ray="local")
+    assert not [path for path in tmp_path.iterdir() if "other" in path.name]
 
 
 def test_a_finished_merge_is_not_made_again_and_another_is_not_overwritten(tmp_path: Path) -> None:
@@ -214,17 +233,6 @@ def test_a_lora_is_applied_as_it_is_read(tmp_path: Path) -> None:
 # -- tokenizers ----------------------------------------------------------------------------------------------
 
 
-def with_tokens(folder: str, tokens: list[str]) -> str:
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    made = {
-        "version": "1.0",
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": tokens[0]},
-        "added_tokens": [],
-    }
-    (Path(folder) / "tokenizer.json").write_text(json.dumps(made))
-    return folder
-
-
 def test_a_union_of_vocabularies_places_every_token(tmp_path: Path) -> None:
     shared = [f"t{i}" for i in range(38)]
     a = with_tokens(model(tmp_path / "a", 1), [*shared, "only a", "both"])
@@ -309,3 +317,20 @@ def test_the_report_finds_orthogonal_task_vectors(tmp_path: Path) -> None:
     rows = report(plan, measure=True)["task_vectors"]
     assert len(rows) == 4 and all(abs(row["cosines"][0][1]) < 0.3 for row in rows)
     assert all(0.5 < row["sign_conflicts"] < 1 for row in rows)  # three random signs agree one time in four
+    assert all(0.1 < row["overlap"] < 0.35 for row in rows)  # a fifth by chance
+    advice = report(plan, measure=True)["advice"]
+    assert advice["method"] == "task_arithmetic" and all(0.6 < w < 1.4 for w in advice["weights"])
+
+
+def test_suggested_weights_keep_every_task_vector_whole() -> None:
+    vectors = np.random.default_rng(0).standard_normal((3, 500)) * [[1], [2], [0.5]] + 0.3
+    found = advise(vectors @ vectors.T, 0.5, 0.2)
+    assert found is not None
+    merged = np.array(found.weights) @ vectors
+    np.testing.assert_allclose(vectors @ merged / np.square(vectors).sum(axis=1), 1, atol=0.01)
+    average = vectors.mean(axis=0)
+    np.testing.assert_allclose(found.kept, vectors @ average / np.square(vectors).sum(axis=1))
+    along = np.array(found.kept)[:, None] * vectors
+    wanted = np.linalg.norm(average - along, axis=1) / np.linalg.norm(vectors, axis=1)
+    np.testing.assert_allclose(found.noise, wanted)
+    assert advise(np.zeros((2, 2)), 0, 0) is None and advise(np.ones((1, 1)), 0, 0) is None

@@ -26,12 +26,13 @@ NUMBERS = {
     "weight": st.floats(0.125, 2), "density": st.floats(0, 1), "gamma": st.floats(0, 0.3), "epsilon": st.floats(0, 0.2),
     "t": st.floats(0.01, 1), "lambda": st.floats(-1, 2), "select_topk": st.floats(0, 1), "r": st.floats(0, 1),
     "alpha": st.floats(0, 1), "scale": st.floats(-2, 2), "tol": st.just(1e-5), "eps": st.just(1e-8),
+    "tall": st.floats(0, 1), "rank": st.floats(0, 1), "common": st.floats(0, 1),
 }  # fmt: skip
 
 
 def fast() -> Kernels:
     pytest.importorskip("numba")
-    from palmette.weights.fast import FastKernels
+    from palmette.weights.fast.kernels import FastKernels
 
     return FastKernels()
 
@@ -71,7 +72,7 @@ def chosen(draw: st.DrawFn, method: str) -> dict[str, Any]:
         if setting.kind is bool:
             made[setting.keyword] = draw(st.booleans())
         elif setting.kind is int:
-            made[setting.keyword] = draw(st.integers(0, 12))
+            made[setting.keyword] = draw(st.integers(0, 3 if setting.name in ("task", "agree") else 12))
         elif setting.required or draw(st.booleans()):
             made[setting.keyword] = draw(NUMBERS[setting.name])
     return made
@@ -145,6 +146,77 @@ def test_the_smallest_of_any_place(seed: int, count: int) -> None:
     made = Inputs((count,), [Memory(values)])
     places = [0, count // 3, count - 1]
     assert made.smallest(lambda block: block.models, places) == [float(np.sort(values)[p]) for p in places]
+
+
+# -- methods by their definitions -------------------------------------------------------------------------------------
+
+
+def changes(seed: int, shape: tuple[int, ...], count: int) -> tuple[list[Array], list[Array]]:
+    """Models on a base of zeros, and their task matrices in float64."""
+    made = [np.random.default_rng([seed, i]).standard_normal(shape).astype(np.float32) for i in range(count)]
+    return [np.zeros(shape, np.float32), *made], [m.astype(np.float64) for m in made]
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (12, 12)])
+def test_spectral_methods_by_numpys_own_decomposition(shape: tuple[int, int]) -> None:
+    arrays, matrices = changes(1, shape, 3)
+    total = np.sum(matrices, axis=0)
+    u, s, vt = np.linalg.svd(total, full_matrices=False)
+    found = run("iso_c", inputs("iso_c", arrays, {}), {}).reshape(shape)
+    np.testing.assert_allclose(found, s.mean() * u @ vt, atol=1e-5)
+    values = np.linalg.svd(found, compute_uv=False)
+    np.testing.assert_allclose(values, s.mean(), rtol=1e-4)  # isotropic
+
+    kept = min(shape) // 3
+    parts = [np.linalg.svd(m, full_matrices=False) for m in matrices]
+    sides = []
+    for stacked in (np.hstack([p[0][:, :kept] for p in parts]), np.hstack([p[2][:kept].T for p in parts])):
+        left, _, right = np.linalg.svd(stacked, full_matrices=False)
+        sides.append(left @ right)
+    wanted = (sides[0] * np.concatenate([p[1][:kept] for p in parts])) @ sides[1].T
+    found = run("tsv", inputs("tsv", arrays, {}), {}).reshape(shape)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    one = run("tsv", inputs("tsv", arrays[:2], {}), {"rank": 1.0}).reshape(shape)
+    np.testing.assert_allclose(one, matrices[0], atol=1e-5)  # one task, all its directions: that task
+
+    found = run("iso_cts", inputs("iso_cts", arrays, {}), {"common": 1.0}).reshape(shape)
+    np.testing.assert_allclose(found, s.mean() * u @ vt, atol=1e-5)  # nothing specific: Iso-C
+    mixed = run("iso_cts", inputs("iso_cts", arrays, {}), {"common": 0.5}).reshape(shape)
+    values = np.linalg.svd(mixed, compute_uv=False)
+    np.testing.assert_allclose(values, values[0], rtol=1e-4)
+
+    found = run("knots", inputs("knots", arrays, {}), {"weight": 1.0, "density": 1.0}).reshape(shape)
+    u, s, vt = np.linalg.svd(np.hstack(matrices), full_matrices=False)
+    shared = [s[:, None] * vt[:, i * shape[1] : (i + 1) * shape[1]] for i in range(3)]
+    agree = [np.sign(part) == np.where(np.sum(shared, axis=0) >= 0, 1, -1) for part in shared]
+    merged = np.sum([p * a for p, a in zip(shared, agree, strict=True)], axis=0) / np.maximum(np.sum(agree, axis=0), 1)
+    np.testing.assert_allclose(np.linalg.norm(found), np.linalg.norm(u @ merged), rtol=1e-4)
+
+
+def test_what_is_no_matrix_is_averaged_by_spectral_methods() -> None:
+    arrays, vectors = changes(2, (50,), 3)
+    for method in ("tsv", "iso_c", "iso_cts"):
+        np.testing.assert_allclose(run(method, inputs(method, arrays, {}), {}), np.mean(vectors, axis=0), atol=1e-6)
+
+
+def test_mask_methods_by_their_definitions() -> None:
+    arrays, found = changes(3, (400,), 3)
+    stacked = np.array(found)
+    largest = stacked[np.abs(stacked).argmax(axis=0), np.arange(400)]
+    np.testing.assert_allclose(run("magmax", inputs("magmax", arrays, {}), {}), largest, rtol=1e-6)
+    total = stacked.sum(axis=0)
+    masks = np.abs(stacked) >= 0.4 * np.abs(total - stacked)
+    wanted = np.where(masks.sum(axis=0) >= 2, total, 0)
+    np.testing.assert_allclose(run("consensus", inputs("consensus", arrays, {}), {}), wanted, rtol=1e-4, atol=1e-6)
+    plain = run("task_arithmetic", inputs("task_arithmetic", arrays, {}), {"weight": 1.0})
+    np.testing.assert_array_equal(run("consensus", inputs("consensus", arrays, {}), {"agree": 0}), plain)
+    sign = np.where(total >= 0, 1, -1)
+    unified = sign * np.where(np.sign(stacked) == sign, np.abs(stacked), 0).max(axis=0)
+    np.testing.assert_allclose(run("emr", inputs("emr", arrays, {}), {}), unified, rtol=1e-6)
+    own = np.where(stacked[1] * unified > 0, unified, 0)
+    own *= np.abs(stacked[1]).sum() / np.abs(own).sum()
+    np.testing.assert_allclose(run("emr", inputs("emr", arrays, {}), {"task": 2}), own, rtol=1e-5)
+    assert np.linalg.norm(own - stacked[1]) < np.linalg.norm(unified - stacked[1])
 
 
 # -- laws of single methods --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import yaml
-from merging import digest, model, recipe
+from merging import digest, model, recipe, with_tokens
 from safetensors.numpy import save_file
 
 import palmette
@@ -126,14 +126,32 @@ def test_a_stage_draws_otherwise_than_the_merge_around_it(tmp_path: Path) -> Non
         (lambda a: [recipe("linear", a), recipe("linear", a)], "2 stages have no name"),
         (lambda a: [{**recipe("linear", a), "name": "x"}, {**recipe("linear", a), "name": "x"}], "the same name: 'x'"),
         (lambda a: [{**recipe("linear", a), "name": "x"}, recipe("linear", "x@main")], "neither a revision nor a LoRA"),
-        (lambda a: [{**recipe("linear", a), "name": "x", "chat_template": "chatml"}, recipe("linear", "x")],
-         "chat_template: belongs to the last stage"),
     ],
 )  # fmt: skip
 def test_stages_that_cannot_be_are_refused(documents: Any, reason: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yml").write_text(stages(*documents(model(tmp_path / "a", 1))))
     with pytest.raises(RecipeError, match=reason):
         palmette.merge(tmp_path / "recipe.yml")
+
+
+def test_a_stage_may_have_a_tokenizer_of_its_own(tmp_path: Path) -> None:
+    """In stages, a union of vocabularies that another merge takes up gives what it would if it had been written."""
+    shared = [f"t{i}" for i in range(39)]
+    a, b, c = (
+        with_tokens(model(tmp_path / n, i), words)
+        for i, (n, words) in enumerate((("a", [*shared, "x"]), ("b", ["y", *shared]), ("c", [*shared, "z"])))
+    )
+    first = {**recipe("linear", a, b), "name": "first", "tokenizer_source": "union", "chat_template": "chatml"}
+    second = recipe("linear", "first", c, tokenizer={"source": "union", "pad_to_multiple_of": 4})
+    (tmp_path / "recipe.yml").write_text(stages(first, second))
+    both = palmette.merge(tmp_path / "recipe.yml").save(tmp_path / "both")
+    del first["name"]
+    kept = palmette.merge(first).save(tmp_path / "kept")
+    alone = palmette.merge({**second, "models": recipe("linear", str(kept), c)["models"]}).save(tmp_path / "alone")
+    assert digest(both) == digest(alone)
+    for name in ("tokenizer.json", "chat_template.jinja", "config.json"):
+        assert (both / name).read_text() == (alone / name).read_text(), name
+    assert open_checkpoint(both)["model.embed_tokens.weight"].shape == (44, 16)
 
 
 def test_a_stage_that_nobody_uses_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from merging import digest, model, recipe, usual
 
 from palmette.core.errors import (
+    CorruptCheckpoint,
     MismatchedModels,
     ModelNotFound,
     NotFinite,
@@ -83,7 +85,11 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     a, b = model(tmp_path / "a", 1), model(tmp_path / "b", 2)
     (tmp_path / "b" / "model.safetensors").unlink()
     (tmp_path / "b" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UnsafeCheckpoint, match="pickled"):
+    with pytest.raises(Unsupported, match="no zip file"):
+        merge(recipe("linear", a, b))
+    with zipfile.ZipFile(tmp_path / "b" / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Bomb()))
+    with pytest.raises(UnsafeCheckpoint, match="it is not run"):
         merge(recipe("linear", a, b))
     assert not (tmp_path / "exploded").exists()
 
@@ -100,11 +106,39 @@ def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
-def test_gguf_is_refused_by_name_as_a_folder_and_as_a_file(tmp_path: Path) -> None:
+def test_a_damaged_gguf_is_refused_as_a_folder_and_as_a_file(tmp_path: Path) -> None:
     a, folder = model(tmp_path / "a", 1), tmp_path / "quantised"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "weights.gguf").write_bytes(b"GGUF")
     for name in (folder, folder / "weights.gguf"):
-        with pytest.raises(Unsupported, match=r"GGUF.*original in safetensors"):
+        with pytest.raises(CorruptCheckpoint, match=r"weights.gguf: 4 bytes are declared"):
             merge(recipe("linear", a, str(name)))
+
+
+# -- tensors that some models lack -------------------------------------------------------------------------------------
+
+
+def test_a_tensor_that_some_models_lack_is_refused_or_settled_by_a_policy(tmp_path: Path) -> None:
+    extra = {"model.layers.1.mlp.extra.weight": np.full((4, 16), 2.0, np.float32)}
+    base, a, c = model(tmp_path / "base", 0), model(tmp_path / "a", 1, **extra), model(tmp_path / "c", 3, **extra)
+    b = model(tmp_path / "b", 2)
+    name = next(iter(extra))
+    with pytest.raises(MismatchedModels, match="is missing in"):
+        merge(recipe("linear", a, b, c))
+    found = {policy: merge(recipe("linear", a, b, c), missing=policy) for policy in ("present", "skip")}
+    np.testing.assert_array_equal(found["present"].tensor(name), extra[name])
+    task = next(t for t in found["present"].plan.tasks if t.name == name)
+    assert task.labels == (a, c) and len(task.parameters["weight"]) == 2
+    assert name not in found["skip"].tensors and any(name in line for line in found["skip"].plan.left_out)
+    alone = merge(
+        recipe("ties", a, b, base=base), missing="present"
+    )  # neither the base nor b has it: a's passes through
+    assert next(t for t in alone.plan.tasks if t.name == name).method == "passthrough"
+    with pytest.raises(MismatchedModels, match="no base model has it"):
+        merge(recipe("ties", a, b, base=base), missing="base")
+    with pytest.raises(MismatchedModels, match="without the base's there is no difference"):
+        merge(recipe("ties", a, c, base=base), missing="present")
+    kept = merge(recipe("ties", b, base=a), missing="base")
+    np.testing.assert_array_equal(kept.tensor(name), extra[name])
+    assert any("the base's is kept" in warning for warning in kept.plan.warnings)

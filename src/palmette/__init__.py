@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from palmette.models.decide.calibrate import Calibration
     from palmette.models.decide.decide import adecide, calibrate, decide
     from palmette.models.decide.wording import Wording
+    from palmette.models.graph import graph
     from palmette.models.keep.logs import Logs, logs
     from palmette.models.keep.prices import Cost, Price, cost, price
-    from palmette.models.landscape import landscape
+    from palmette.models.landscape import basin, landscape, robustness, sharpness
     from palmette.models.local import Completion, LocalModel, decode, grow
     from palmette.models.opening import model
     from palmette.models.prompting import (
@@ -138,12 +139,18 @@ if TYPE_CHECKING:
         arcee_fusion,
         breadcrumbs,
         breadcrumbs_ties,
+        consensus,
         dare_linear,
         dare_ties,
         della,
         della_linear,
+        emr,
+        iso_c,
+        iso_cts,
         karcher,
+        knots,
         linear,
+        magmax,
         model_stock,
         multislerp,
         nearswap,
@@ -155,6 +162,7 @@ if TYPE_CHECKING:
         slerp,
         task_arithmetic,
         ties,
+        tsv,
         where,
     )
     from palmette.weights.merge import Merge, merge
@@ -172,12 +180,13 @@ _HOMES = {
     "palmette.core.rng": "Rng",
     "palmette.core.scores": "Scores",
     "palmette.models.chat": "chat",
+    "palmette.models.graph": "graph",
     "palmette.models.decide.calibrate": "Calibration",
     "palmette.models.decide.decide": "adecide calibrate decide",
     "palmette.models.decide.wording": "Wording",
     "palmette.models.keep.logs": "Logs logs",
     "palmette.models.keep.prices": "Cost Price cost price",
-    "palmette.models.landscape": "landscape",
+    "palmette.models.landscape": "basin landscape robustness sharpness",
     "palmette.models.local": "Completion LocalModel decode grow",
     "palmette.models.opening": "model",
     "palmette.models.prompting": (
@@ -227,8 +236,9 @@ _HOMES = {
     ),
     "palmette.weights.gguf.convert": "convert",
     "palmette.weights.make": (
-        "arcee_fusion breadcrumbs breadcrumbs_ties dare_linear dare_ties della della_linear karcher linear model_stock "
-        "multislerp nearswap nuslerp passthrough ram ramplus_tl sce slerp task_arithmetic ties where"
+        "arcee_fusion breadcrumbs breadcrumbs_ties consensus dare_linear dare_ties della della_linear emr iso_c "
+        "iso_cts karcher knots linear magmax model_stock multislerp nearswap nuslerp passthrough ram ramplus_tl sce "
+        "slerp task_arithmetic ties tsv where"
     ),
     "palmette.weights.merge": "Merge merge",
 }
@@ -240,20 +250,21 @@ __all__ = [
     "Message", "Model", "Node", "Output", "PalmetteError", "Plan", "Price", "Question", "Reasoning", "RemoteModel",
     "Report", "Request", "Response", "Rng", "Scores", "Scripted", "SpaceModel", "Step", "Task", "Text", "Tool",
     "ToolCall", "ToolResult", "Trace", "Usage", "Wording", "adecide", "allow", "answered", "arcee_fusion",
-    "arithmetic", "ban", "beam", "beam_sample", "best_of", "breadcrumbs", "breadcrumbs_ties", "budget", "cache",
-    "calculator", "calibrate", "chain_of_thought", "chain_of_verification", "chat", "choice", "clock", "connect",
-    "constrain", "constraint", "contrastive", "convert", "cost", "dare_linear", "dare_ties", "decide", "decode",
-    "della", "della_linear", "detect_watermark", "dialect", "diverse_beam", "dola", "dry", "dynamic_temperature",
-    "epsilon", "eta", "evaluate", "exact", "explain", "fallback", "few_shot", "fill", "folder_search",
-    "generated_knowledge", "grammar", "graph_tools", "greedy", "grow", "guide", "inline_calls", "karcher",
-    "landscape", "least_to_most", "linear", "load_prompt", "load_task", "logged", "logit_bias", "logs", "mbr",
-    "mcp_tools", "merge", "min_length", "min_p", "mirostat", "mix", "model", "model_stock", "multislerp", "nearswap",
-    "no_repeat_ngram", "nucleus", "nuslerp", "one_of", "open_engine", "passthrough", "penalty", "price", "program",
-    "program_aided", "prompt_chain", "prompt_lookup", "prompt_search", "question", "ram", "ramplus_tl", "rate_limit",
-    "react", "record", "reflexion", "regex", "remote", "repetition_penalty", "replay", "retry", "route", "sample",
-    "sce", "scripted", "self_consistency", "slerp", "smc", "smoothing", "space", "speculative", "sql_reader",
-    "step_back", "stochastic_beam", "task_arithmetic", "temperature", "ties", "tool", "top_k", "top_n_sigma", "top_p",
-    "topk", "traced", "translate", "tree_of_thoughts", "typical", "watermark", "where", "xtc", "zero_shot",
+    "arithmetic", "ban", "basin", "beam", "beam_sample", "best_of", "breadcrumbs", "breadcrumbs_ties", "budget",
+    "cache", "calculator", "calibrate", "chain_of_thought", "chain_of_verification", "chat", "choice", "clock",
+    "connect", "consensus", "constrain", "constraint", "contrastive", "convert", "cost", "dare_linear", "dare_ties",
+    "decide", "decode", "della", "della_linear", "detect_watermark", "dialect", "diverse_beam", "dola", "dry",
+    "dynamic_temperature", "emr", "epsilon", "eta", "evaluate", "exact", "explain", "fallback", "few_shot", "fill",
+    "folder_search", "generated_knowledge", "grammar", "graph", "graph_tools", "greedy", "grow", "guide",
+    "inline_calls", "iso_c", "iso_cts", "karcher", "knots", "landscape", "least_to_most", "linear", "load_prompt",
+    "load_task", "logged", "logit_bias", "logs", "magmax", "mbr", "mcp_tools", "merge", "min_length", "min_p",
+    "mirostat", "mix", "model", "model_stock", "multislerp", "nearswap", "no_repeat_ngram", "nucleus", "nuslerp",
+    "one_of", "open_engine", "passthrough", "penalty", "price", "program", "program_aided", "prompt_chain",
+    "prompt_lookup", "prompt_search", "question", "ram", "ramplus_tl", "rate_limit", "react", "record", "reflexion",
+    "regex", "remote", "repetition_penalty", "replay", "retry", "robustness", "route", "sample", "sce", "scripted",
+    "self_consistency", "sharpness", "slerp", "smc", "smoothing", "space", "speculative", "sql_reader", "step_back",
+    "stochastic_beam", "task_arithmetic", "temperature", "ties", "tool", "top_k", "top_n_sigma", "top_p", "topk",
+    "traced", "translate", "tree_of_thoughts", "tsv", "typical", "watermark", "where", "xtc", "zero_shot",
     "zero_shot_cot", "__version__",
 ]  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""`palmette landscape`: measure the loss around a model and draw it."""
+"""`palmette landscape`: measure the loss around a model, draw it, and say what it means."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from palmette.core.errors import UsageError
 
 __all__ = ["command"]
 
-_FILES = ("png", "svg", "npz", "csv", "json", "vtk", "stl")
+_FILES = ("png", "svg", "gif", "npz", "csv", "json", "parquet", "vtk", "stl", "glb", "gltf")
+_SURFACES = (".gif", ".vtk", ".stl", ".glb", ".gltf")
+_PICTURES = (".html", ".png", ".svg")
 
 
 def _files(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,59 +29,143 @@ def _files(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _how(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every measurement."""
+    options = [
+        click.option("--metric", type=click.Choice(["loss", "error"]), default="loss", show_default=True,
+                     help="Nats a token, or the share of tokens that are guessed wrong."),
+        click.option("--select", default="", help="A regular expression: move only parameters whose names hold it."),
+        click.option("--tokens", type=click.IntRange(1), default=2048, show_default=True,
+                     help="Tokens predicted at each point."),
+        click.option("--length", type=click.IntRange(2), default=128, show_default=True, help="Tokens of a sequence."),
+        click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+                     help="What the model computes in; positions are float32, rounded once."),
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
+        click.option("--threads", type=click.IntRange(1), help="Of each process; the same number gives the same bits."),
+        click.option("--workers", type=click.IntRange(0), default=0, help="Processes that measure side by side."),
+        click.option("--ray", is_flag=False, flag_value="here", default=None, metavar="[ADDRESS]",
+                     help="Measure on a Ray cluster, with --workers actors."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.command("landscape", short_help="Measure and draw the loss around a model.")
-@click.argument("model")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="The text whose tokens are predicted.")
+@click.argument("model", required=False)
+@click.option("--data", "texts", multiple=True, required=True, metavar="[NAME=]FILE",
+              help="The text to predict; several are weighed alike. A .jsonl file holds documents.")  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A picture: .html, .png or .svg.")
 @_files
 @click.option("--plane", default="random", show_default=True,
-              help="random, gradient, quant:int4, or one or two checkpoints' folders: A,B.")  # fmt: skip
+              help="random, gradient, hessian, quant:int4, pca:CHECKPOINTS, task-vectors:A,B,C, or folders: "
+                   "A / A,B / BASE,A,B.")  # fmt: skip
 @click.option("--line", is_flag=True, help="One direction only.")
+@click.option("--merge", "merges", multiple=True, type=click.Path(path_type=Path), metavar="RECIPE",
+              help="Draw the base, the parents and the merges of recipes on one plane.")  # fmt: skip
+@click.option("--best", type=click.Path(path_type=Path), metavar="RECIPE",
+              help="Write the best merge on the plane of two checkpoints as a recipe for palmette merge.")  # fmt: skip
+@click.option(
+    "--profile",
+    type=click.IntRange(1),
+    metavar="K",
+    help="K random lines instead: the basin's radius with an interval.",
+)
+@click.option("--layers", metavar="CHANGE", help="Change one layer at a time instead: quant:int4 or noise:0.1.")
+@click.option(
+    "--sharpness", is_flag=True, help="The largest curvatures instead, and the learning rate that they allow."
+)
+@click.option(
+    "--rise", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, help="What a basin's edge is."
+)
 @click.option("--norm", type=click.Choice(["filter", "layer", "element", "none"]), default="filter", show_default=True,
               help="What a random direction's size is taken from.")  # fmt: skip
-@click.option("--select", default="", help="A regular expression: move only parameters whose names it is found in.")
 @click.option("--span", help="The coordinates' range, as -0.5:0.5 (default: as far as the loss is below guessing).")
-@click.option(
-    "--tokens", type=click.IntRange(1), default=2048, show_default=True, help="Tokens predicted at each point."
-)
-@click.option("--length", type=click.IntRange(2), default=128, show_default=True, help="Tokens of a sequence.")
 @click.option("--tolerance", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="The surrogate's error that is small enough, as a share of the range.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--grid", type=click.IntRange(4), help="A plain grid of so many points an axis.")
 @click.option("--seed", default=0, show_default=True, help="Of random directions.")
+@click.option("--shard", metavar="I/N", help="Measure one of N shares of the points only, on this machine.")
+@_how
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @debug_option
-def command(model: str, data: Path, out: Path, span: str | None, quiet: bool, **options: Any) -> int:
+def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, **options: Any) -> int:
     """Measure the loss of MODEL on a line or plane of its weights, with error bars, and draw it.
 
     Measured points are kept in OUT.points; the same command goes on after an interruption.
 
     \b
       palmette landscape ./gpt2 --data text.txt --out plane.html
-      palmette landscape base --plane math,code --data text.txt --out plane.html --npz plane.npz
+      palmette landscape ./base --plane ./math,./code --data m.txt --data c.txt --out plane.html --best best.yml
+      palmette landscape --merge recipe.yml --data text.txt --out merge.html
+      palmette landscape ./one --plane ./two --line --data text.txt --out barrier.html
+      palmette landscape ./gpt2 --profile 8 --data text.txt --out basin.html
+      palmette landscape ./gpt2 --layers quant:int4 --data text.txt --out layers.html
+      palmette landscape ./gpt2 --sharpness --data text.txt --out sharpness.json
     """
-    from palmette.models.landscape import landscape
-    from palmette.weights.landscape.pictures import write
+    paths = [out, *_paths(options)]
+    asked = [name for name in ("profile", "layers", "sharpness") if options[name]]
+    if len(asked) > 1 or (asked and (options["line"] or options["merges"] or options["plane"] != "random")):
+        other = asked[1:] or [
+            name for name in ("line", "merges", "plane") if options[name] not in (False, (), "random")
+        ]
+        raise UsageError(
+            f"--{asked[0]} and --{other[0].replace('merges', 'merge')} are two pictures; ask for one at a time"
+        )
+    wanted = (".json",) if asked == ["sharpness"] else _PICTURES
+    if out.suffix not in wanted:
+        raise UsageError(f"--out {out.name!r} should end in {' or '.join(wanted)}")
+    if model is None and not options["merges"]:
+        raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
+    flat = next((path for path in paths if path.suffix in _SURFACES and (asked or options["line"])), None)
+    if flat is not None:
+        raise UsageError(f"{flat.name!r}: this picture is no surface; leave --{flat.suffix[1:]} out")
+    if options["best"] is not None and (asked or options["line"] or not ("," in options["plane"] or options["merges"])):
+        raise UsageError("--best needs a plane through two checkpoints: --plane A,B, or --merge with two parents")
+    from palmette.cli import landscape_say
 
-    paths = [out]
+    store = None if asked == ["sharpness"] else out.with_name(out.name + ".points")
+    data = _data(texts)
+    try:
+        with _bar(quiet) as progress:
+            made = landscape_say.measured(model, data, store, progress, _settings(options), asked)
+    except KeyboardInterrupt:
+        where = f": what was measured is kept in {store}, and the same command goes on" if store else ""
+        click.echo(f"palmette: stopped{where}", err=True)
+        return 130
+    landscape_say.finished(made, paths, options)
+    return 0
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with what their texts mean."""
+    ray = {None: False, "here": True}.get(options["ray"], options["ray"])
+    return options | {"span": _span(options["span"]), "shard": _shard(options["shard"]), "ray": ray}
+
+
+def _paths(options: dict[str, Any]) -> list[Path]:
+    found = []
     for kind in _FILES:
         path = options.pop(kind)
-        if path is not None and path.suffix != f".{kind}":
-            raise UsageError(f"--{kind} {path.name!r} should end in .{kind}")
-        paths += [] if path is None else [path]
-    if out.suffix not in (".html", ".png", ".svg"):
-        raise UsageError(f"--out {out.name!r} should end in .html, .png or .svg")
-    with _bar(quiet) as progress:
-        made = landscape(
-            model, data, span=_span(span), store=out.with_name(out.name + ".points"), progress=progress, **options
-        )
-    for path in paths:
-        write(made, path, _marks(options["plane"], options["line"]))
-    for flag in made.flags:
-        click.echo(f"palmette: {flag}", err=True)
-    click.echo(made.caption)
-    return 0
+        if path is not None:
+            if path.suffix != f".{kind}":
+                raise UsageError(f"--{kind} {path.name!r} should end in .{kind}")
+            found.append(path)
+    return found
+
+
+def _data(texts: tuple[str, ...]) -> str | Mapping[str, str]:
+    """One text, or several by name: NAME=FILE, else the file's name."""
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    named: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        name, path = (name, path) if equals and not Path(text).exists() else (Path(text).stem, text)
+        if name in named:
+            raise UsageError(f"--data: two texts are named {name!r}; write NAME=FILE")
+        named[name] = path
+    return named
 
 
 def _span(text: str | None) -> tuple[float, float] | None:
@@ -92,11 +178,14 @@ def _span(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _marks(plane: str, line: bool) -> dict[str, tuple[float, ...]]:
-    """Checkpoints that lie on the plane."""
-    names = [Path(name).name for name in plane.split(",") if Path(name).expanduser().is_dir()]
-    axes = 1 if line else 2
-    return {name: tuple(float(i == k) for i in range(axes)) for k, name in enumerate(names[:axes])}
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise UsageError(f"--shard {text!r}: write which share of how many, as 2/4") from None
+    return index, count
 
 
 @contextmanager

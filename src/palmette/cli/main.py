@@ -35,6 +35,7 @@ VERBS = {
     "merge": "Merge models by a recipe: mergekit's YAML, streamed.",
     "convert": "Write a model as a GGUF file, for llama.cpp and the engine gguf.",
     "landscape": "Measure the loss around a model, with error bars, and draw it.",
+    "graph": "Build a knowledge graph from documents, ask it with quotes, see it, export it.",
     "strategies": "List the decoding strategies and views with their parameters.",
 }
 

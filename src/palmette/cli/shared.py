@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from palmette.cli.debug import debug_option
 from palmette.core.engine import Engine, Strategy, View
 from palmette.core.errors import BadParameter, PalmetteError, UsageError
 from palmette.core.signature import build
@@ -100,11 +101,6 @@ class Generation:
     def dialect_views(self) -> list[View]:
         """The views of --dialect and --set."""
         return chain(self.dialect or "paper", parse_settings(self.settings), self.seed) if self.in_dialect else []
-
-
-def debug_option(function: F) -> F:
-    """Add --debug, which `main` reads."""
-    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
 
 
 def log_option(function: F) -> F:

@@ -7,6 +7,7 @@ PalmetteError                     exit code 1
 │   ├── BadParameter              a known parameter with a value out of its range
 │   ├── EmptyPrompt               nothing to continue
 │   ├── PromptTooLong             more tokens than the context holds
+│   ├── DocumentError             a document that cannot be read: its encoding, size or kind
 │   ├── NotRecorded               a replayed model was asked what was not recorded; says what differs
 │   ├── RecipeError               a merge recipe that cannot be understood or carried out: where in it, and why
 │   └── ConstraintError           a constraint that cannot be built, with the reason
@@ -32,6 +33,11 @@ PalmetteError                     exit code 1
 │   ├── NoConnection              the host cannot be reached, or the connection broke
 │   ├── TimedOut                  silence, or the total time was up
 │   └── BadAnswer                 no JSON, no stream, cut off, too large
+├── StoreError                    a knowledge graph's store cannot be used
+│   ├── StoreLocked               another process is writing
+│   ├── StoreReadOnly             it may be read, and not written
+│   ├── NewerStore                a later version of Palmette wrote it
+│   └── NotAStore                 some other file or database
 ├── OutputError                   a result cannot be written: a full disk, a folder in the way
 └── ModelError                    a model cannot be loaded or run
     ├── ModelNotFound             no such folder, repository or cached snapshot
@@ -57,6 +63,7 @@ __all__ = [
     "ConfigMismatch",
     "ConstraintError",
     "CorruptCheckpoint",
+    "DocumentError",
     "EmptyPrompt",
     "EmptySupport",
     "GrammarError",
@@ -66,7 +73,9 @@ __all__ = [
     "MissingKey",
     "ModelError",
     "ModelNotFound",
+    "NewerStore",
     "NoConnection",
+    "NotAStore",
     "NotFinite",
     "NotRecorded",
     "NotServed",
@@ -81,6 +90,9 @@ __all__ = [
     "RecipeError",
     "RequestRefused",
     "SchemaError",
+    "StoreError",
+    "StoreLocked",
+    "StoreReadOnly",
     "TimedOut",
     "Unanswered",
     "UnknownModel",
@@ -136,6 +148,10 @@ class EmptyPrompt(UsageError):
 
 class PromptTooLong(UsageError):
     """A prompt that does not fit the context; it is never truncated silently."""
+
+
+class DocumentError(UsageError):
+    """A document that cannot be read as text; the message names it."""
 
 
 class NotRecorded(UsageError):
@@ -274,6 +290,26 @@ class Unanswered(PalmetteError):
 
 class BudgetSpent(PalmetteError):
     """A technique has made as many calls as it may."""
+
+
+class StoreError(PalmetteError):
+    """A knowledge graph's store cannot be used."""
+
+
+class StoreLocked(StoreError):
+    """Another process is writing to the store; trying again later helps."""
+
+
+class StoreReadOnly(StoreError):
+    """The store may be read, and not written."""
+
+
+class NewerStore(StoreError):
+    """A later version of Palmette wrote the store; this one leaves it alone."""
+
+
+class NotAStore(StoreError):
+    """A file or database that holds something else than a knowledge graph."""
 
 
 class OverBudget(PalmetteError):

@@ -119,7 +119,7 @@ def open_engine(
     folder = folder_of(reference)
     if engine == "auto":
         plain = dtype in ("float32", "auto") and device == "cpu"
-        engine = "numpy" if (reference.scheme == "zoo" and plain) or not _torch_installed() else "torch"
+        engine = "numpy" if (reference.scheme == "zoo" and plain) or not torch_installed() else "torch"
         if engine == "numpy" and not plain:
             raise MissingExtra(f"dtype={dtype!r} on device={device!r}", "torch")
         if engine == "numpy" and reference.scheme != "zoo":
@@ -152,7 +152,7 @@ def _engine_for(engine: EngineName) -> Literal["numpy", "torch"]:
         raise BadParameter("the gguf engine opens GGUF files; save the merge, then palmette convert FOLDER FILE.gguf")
     if engine != "auto":
         return engine
-    return "torch" if _torch_installed() else "numpy"
+    return "torch" if torch_installed() else "numpy"
 
 
 def _numpy(folder: Path) -> Engine:
@@ -170,7 +170,7 @@ def _numpy_or_hint(folder: Path) -> Engine:
         ) from error
 
 
-def _torch_installed() -> bool:
+def torch_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from palmette.core.rng import Rng
 from palmette.weights.dtypes import Array, Raw, rounding
-from palmette.weights.kernels import LEAF, Cut, Kernels, NumpyKernels, key_bits, total
+from palmette.weights.kernels import LEAF, Cut, Kernels, Mixture, NumpyKernels, key_bits, total
 
-__all__ = ["Block", "Combine", "Inputs", "Memory", "Source"]
+__all__ = ["Block", "Combine", "Inputs", "Memory", "Mix", "Source"]
 
 T = TypeVar("T")
 BLOCK = 1 << 18  # elements; a megabyte of float32 for each model
 _END = 1 << 62
+GLANCE = 1024  # elements that tell most different tensors apart
 SEGMENTS = 16  # parts of a tensor whose last histogram is kept apart, to find where a tie is cut
 
 
@@ -73,6 +74,17 @@ class Block:
 
 
 Combine = Callable[[Block], Array]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A combine that is linear in the models: kernels may compute it from stored numbers in one go."""
+
+    kernels: Kernels
+    mixture: Mixture
+
+    def __call__(self, block: Block) -> Array:
+        return self.kernels.mixture(block.models, block.base, self.mixture)
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,23 @@ class Inputs:
         base = None if self.base is None else self._read(self.base, start, stop)
         return Block(start, base, [self._read(source, start, stop) for source in self.models])
 
+    def stored(self, dtype: str) -> bool:
+        """True if all is stored in this type and the arithmetic is float32."""
+        sources = [*self.models, *([] if self.base is None else [self.base])]
+        return self.arithmetic == "F32" and all(source.dtype == dtype for source in sources)
+
+    def packed(self, span: tuple[int, int]) -> tuple[NDArray[np.uint16], Raw | None]:
+        """One block of bfloat16 as it is stored: uint16[models, n], and the base."""
+        start, stop = span
+        made = np.empty((len(self.models), stop - start), np.uint16)
+        for row, source in zip(made, self.models, strict=True):
+            fill(source, start, row)
+        if self.base is None:
+            return made, None
+        below = np.empty(stop - start, np.uint16)
+        fill(self.base, start, below)
+        return made, below
+
     def _read(self, source: Source, start: int, stop: int) -> Array:
         values = self.kernels.decode(source.read(start, stop), source.dtype, self.arithmetic)
         return self.q(values)
@@ -163,12 +192,15 @@ class Inputs:
         sources = [*([] if self.base is None else [self.base]), *self.models]
         if len({source.dtype for source in sources}) > 1:
             return False
-        return all(self._same(sources, span) for span in self.spans())
+        spans = self.spans()
+        if spans and len(sources) > 1 and not self._same(sources, (0, min(GLANCE, spans[0][1]))):
+            return False
+        return all(self._same(sources, span) for span in spans)
 
     @staticmethod
     def _same(sources: Sequence[Source], span: tuple[int, int]) -> bool:
-        first = sources[0].read(*span).tobytes() if len(sources) > 1 else b""
-        return all(source.read(*span).tobytes() == first for source in sources[1:])
+        first = sources[0].read(*span)
+        return all(np.array_equal(_bytes(source.read(*span)), _bytes(first)) for source in sources[1:])
 
     # -- order statistics ---------------------------------------------------------------------------------------------
 
@@ -247,6 +279,19 @@ class Inputs:
                     search.last = span[0] + int(places[search.quota - 1])
                     break
                 search.quota -= len(places)
+
+
+def _bytes(raw: Raw) -> Raw:
+    return np.ascontiguousarray(raw).view(np.uint8)
+
+
+def fill(source: Source, start: int, into: Raw) -> None:
+    """Read elements as stored from `start` on into an array."""
+    reader = getattr(source, "fill", None)
+    if reader is None:
+        into[:] = source.read(start, start + len(into))
+    else:
+        reader(start, into)
 
 
 @dataclass

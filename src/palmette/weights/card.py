@@ -16,7 +16,7 @@ from palmette.core.errors import CorruptCheckpoint
 from palmette.weights.folder import Model
 from palmette.weights.plan import Plan
 
-__all__ = ["config_of", "digest", "fingerprints", "write_card"]
+__all__ = ["config_of", "copy_beside", "digest", "fingerprints", "template_of", "write_card"]
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -51,7 +51,7 @@ def fingerprints(plan: Plan, whole: bool = False) -> dict[str, dict[str, Any]]:
     for model in origins(plan):
         for path in model.paths():
             with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
+                length = int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else 1 << 16
                 row: dict[str, Any] = {
                     "bytes": path.stat().st_size,
                     "header_sha256": hashlib.sha256(file.read(length)).hexdigest(),
@@ -81,11 +81,7 @@ def write_card(plan: Plan, work: Path, about: Mapping[str, Any], index: Mapping[
     _json(work / "config.json", config_of(plan))
     if index is not None:
         _json(work / "model.safetensors.index.json", index)
-    for name in _BESIDE:
-        _copied(plan.base, name, work)
-    origin = plan.vocabulary.origin if plan.vocabulary else plan.base
-    for name in _TOKENIZER:
-        _copied(origin, name, work)
+    copy_beside(plan.base, work, plan.vocabulary.origin if plan.vocabulary else None)
     if plan.vocabulary and not plan.vocabulary.unchanged:
         _json(work / "tokenizer.json", plan.vocabulary.document, indent=None)
         (work / "added_tokens.json").unlink(missing_ok=True)
@@ -95,33 +91,57 @@ def write_card(plan: Plan, work: Path, about: Mapping[str, Any], index: Mapping[
     _json(work / "merge.json", about)
 
 
+def copy_beside(model: Model, work: Path, origin: Model | None = None) -> None:
+    """A model's tokenizer (or another's), processors, generation settings and licence."""
+    for name in _BESIDE:
+        _copied(model, name, work)
+    origin = origin or model
+    for name in _TOKENIZER:
+        _copied(origin, name, work, origin.words)
+    if origin.document is not None:
+        _json(work / "tokenizer.json", origin.document, indent=None)
+    if origin.template is not None:
+        _put_template(origin.template, work)
+
+
 def _json(path: Path, value: Any, indent: int | None = 2) -> None:
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
-def _copied(model: Model, name: str, work: Path) -> None:
-    if (model.folder / name).is_file():
-        shutil.copyfile(model.folder / name, work / name)
+def _copied(model: Model, name: str, work: Path, folder: Path | None = None) -> None:
+    path = (folder or model.folder) / name
+    if path.is_file():
+        shutil.copyfile(path, work / name)
 
 
 def _template(plan: Plan, work: Path) -> None:
+    text = template_of(plan)
+    if text:
+        _put_template(text, work)
+
+
+def template_of(plan: Plan) -> str | None:
     """The recipe's chat template: a name, Jinja text, or `auto` for the one that most models have."""
     said = plan.recipe.chat_template
     if said is None:
-        return
-    text = _common(plan) if said == "auto" else TEMPLATES.get(said, said)
-    if text:
-        (work / "chat_template.jinja").write_text(text, encoding="utf-8")
-        path = work / "tokenizer_config.json"
-        if path.is_file():
-            _json(path, {k: v for k, v in read_json(path).items() if k != "chat_template"})
+        return None
+    return _common(plan) if said == "auto" else TEMPLATES.get(said, said)
+
+
+def _put_template(text: str, work: Path) -> None:
+    (work / "chat_template.jinja").write_text(text, encoding="utf-8")
+    path = work / "tokenizer_config.json"
+    if path.is_file():
+        _json(path, {k: v for k, v in read_json(path).items() if k != "chat_template"})
 
 
 def _common(plan: Plan) -> str | None:
     found: list[str] = []
     for model in plan.models.values():
         path = model.folder / "chat_template.jinja"
-        if path.is_file():
+        if model.template is not None:
+            found.append(model.template)
+        elif path.is_file():
             found.append(path.read_text(encoding="utf-8"))
         elif (model.folder / "tokenizer_config.json").is_file():
             inner = read_json(model.folder / "tokenizer_config.json").get("chat_template")

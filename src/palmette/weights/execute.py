@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from palmette.core.errors import MismatchedModels, NotFinite
+from palmette.core.errors import MismatchedModels, MissingExtra, NotFinite
 from palmette.core.rng import Rng
-from palmette.weights.blocks import BLOCK, Inputs
+from palmette.weights.blocks import BLOCK, Inputs, Mix
 from palmette.weights.dtypes import FLOATS, SIZES, Array, Raw
 from palmette.weights.kernels import Kernels, NumpyKernels
 from palmette.weights.methods import METHODS
@@ -21,8 +22,8 @@ from palmette.weights.plan import Task
 __all__ = ["best_kernels", "blocks_of", "execute", "inputs_of", "keep_pages", "merged"]
 
 Write = Callable[[Task, int, Raw], None]
-MANY = 40_000_000  # elements from which loading the compiled kernels pays
-COPY = 1 << 21  # bytes of one piece of a plain copy
+MANY = 10_000_000  # elements from which loading the compiled kernels pays
+COPY = 1 << 19  # bytes of one piece of a plain copy
 
 
 def best_kernels(elements: int, speed: str = "auto") -> Kernels:
@@ -30,10 +31,15 @@ def best_kernels(elements: int, speed: str = "auto") -> Kernels:
     if speed == "numpy" or (speed == "auto" and elements < MANY):
         return NumpyKernels()
     try:
-        from palmette.weights.fast import FastKernels
-    except ImportError:
+        from palmette.weights.fast.kernels import FastKernels
+
+        made = FastKernels()
+        made.decode(np.zeros(1, np.uint16), "BF16", "F32")  # compiles a loop, if none is kept from before
+    except Exception as error:  # no numba, or one that cannot compile here: slower, the same bytes
+        if speed == "numba":
+            raise MissingExtra("speed='numba'", "merge") from error
         return NumpyKernels()
-    return FastKernels()
+    return made
 
 
 def keep_pages() -> None:
@@ -87,11 +93,26 @@ def blocks_of(task: Task, seed: int, kernels: Kernels, write: Write, block: int 
     else:
         parameters = dict(task.parameters)
     combine = method.function(inputs, **parameters)
+    plain = isinstance(combine, Mix) and task.dtype == "BF16" and inputs.stored("BF16")
     for span in inputs.spans():
+        if plain and (made := _mixed(task, inputs, combine, span, finite)) is not None:
+            write(task, span[0], made)
+            continue
         found = inputs.load(span)
         if finite:
             _refuse_nonfinite(task, [*([found.base] if found.base is not None else []), *found.models], kernels)
         write(task, span[0], kernels.encode(combine(found), task.dtype))
+
+
+def _mixed(task: Task, inputs: Inputs, combine: Any, span: tuple[int, int], finite: bool) -> Raw | None:
+    """A block of a linear combination, bfloat16 to bfloat16 in one go, if the kernels can."""
+    if type(inputs.kernels).mix is NumpyKernels.mix:
+        return None
+    raws, base = inputs.packed(span)
+    found = inputs.kernels.mix(raws, base, combine.mixture)
+    if found is None or (finite and not found[1]):
+        return None  # the slow way names the culprit
+    return found[0]
 
 
 def _copy(task: Task, kernels: Kernels, write: Write, finite: bool) -> None:

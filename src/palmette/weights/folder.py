@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from palmette.core.checkpoint import TensorInfo, open_checkpoint, read_config
-from palmette.core.errors import CorruptCheckpoint, ModelNotFound, Unsupported
+from palmette.core.checkpoint import TensorInfo
+from palmette.core.errors import CorruptCheckpoint, ModelNotFound
 from palmette.weights.blocks import Source
-from palmette.weights.dtypes import SIZES, Raw, storage
-from palmette.weights.lora import Adapted, Adapter, open_adapter
+from palmette.weights.dtypes import Raw, storage
+from palmette.weights.lora import Adapted, Adapter
 from palmette.weights.recipe.schema import Reference
 
-__all__ = ["EMBEDDING", "HEAD", "Fetch", "FileTensor", "Model", "local", "natural", "open_model"]
+__all__ = ["EMBEDDING", "HEAD", "Fetch", "FileTensor", "Files", "Model", "local", "natural"]
 
 Fetch = Callable[[str, str | None], Path]
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)\.weight$")
@@ -31,11 +31,8 @@ def local(path: str, revision: str | None = None) -> Path:
 
     Raises:
         ModelNotFound: if there is none.
-        Unsupported: for a GGUF file.
     """
     folder = Path(path).expanduser()
-    if folder.is_file() and folder.suffix == ".gguf":
-        raise Unsupported(f"{path} is a GGUF file, which is not read here; take the model's original in safetensors")
     if not folder.is_dir():
         raise ModelNotFound(f"no folder {path!r} (a name on the Hugging Face Hub is fetched by 'palmette merge')")
     return folder
@@ -48,19 +45,19 @@ class Files:
         self._open: dict[Path, int] = {}
         self._lock = threading.Lock()
 
-    def read(self, path: Path, start: int, count: int) -> bytes:
-        """Exactly `count` bytes from `start`."""
-        with self._lock:
-            if path not in self._open:
-                self._open[path] = os.open(path, os.O_RDONLY)
-            file = self._open[path]
-        data = os.pread(file, count, start)
-        while len(data) < count:
-            more = os.pread(file, count - len(data), start + len(data))
-            if not more:
-                raise CorruptCheckpoint(f"{path} ends before byte {start + count}; did it change during the merge?")
-            data += more
-        return data
+    def fill(self, path: Path, start: int, into: memoryview) -> None:
+        """Exactly as many bytes as fit, from `start` on."""
+        file = self._open.get(path, -1)
+        if file < 0:
+            with self._lock:
+                if path not in self._open:
+                    self._open[path] = os.open(path, os.O_RDONLY)
+                file = self._open[path]
+        while len(into):
+            count = os.preadv(file, [into], start)
+            if not count:
+                raise CorruptCheckpoint(f"{path} ends before byte {start + len(into)}; did it change during the merge?")
+            into, start = into[count:], start + count
 
     def close(self) -> None:
         """Close them all."""
@@ -84,9 +81,14 @@ class FileTensor:
 
     def read(self, start: int, stop: int) -> Raw:
         """See Source."""
-        size = SIZES[self.info.dtype]
-        data = self.files.read(self.info.file, self.info.start + start * size, (stop - start) * size)
-        return np.frombuffer(data, storage(self.info.dtype))
+        made = np.empty(stop - start, storage(self.info.dtype))
+        self.fill(start, made)
+        return made
+
+    def fill(self, start: int, into: Raw) -> None:
+        """Elements as stored from `start` on, into an array of their type."""
+        if into.size:
+            self.files.fill(self.info.file, self.info.start + start * into.itemsize, into.view(np.uint8).data)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ class Model:
     tensors: Mapping[str, TensorInfo]
     files: Files = field(default_factory=Files)
     adapter: Adapter | None = None
+    document: dict[str, Any] | None = None  # tokenizer.json of a model that is no folder (a stage)
+    template: str | None = None  # its chat template
+    words: Path | None = None  # the folder of its other tokenizer files
 
     def __str__(self) -> str:
         return str(self.reference)
@@ -148,28 +153,6 @@ class Model:
         plain = FileTensor(self.tensors[name], self.files)
         change = self.adapter.change(name, self.tensors[name].shape) if self.adapter else None
         return plain if change is None else Adapted(plain, change)
-
-
-def open_model(reference: Reference, fetch: Fetch = local) -> Model:
-    """Read a model's configuration and headers; no weights yet.
-
-    Raises:
-        ModelError: for a folder that is no safe, sound model.
-        Unsupported: for quantised weights.
-    """
-    here = Path(reference.path).expanduser()
-    folder = here if here.is_dir() else fetch(reference.path, reference.revision)
-    config = read_config(folder)
-    tensors = open_checkpoint(folder).tensors
-    quantised = config.get("quantization_config")
-    if quantised:
-        kind = quantised.get("quant_method", "?") if isinstance(quantised, dict) else "?"
-        raise Unsupported(f"{reference}: the weights are quantised ({kind}); merge the unquantised original")
-    adapter = None
-    if reference.lora:
-        there = Path(reference.lora).expanduser()
-        adapter = open_adapter(there if there.is_dir() else fetch(reference.lora, reference.lora_revision), tensors)
-    return Model(reference, folder, config, tensors, Files(), adapter)
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -1,13 +1,14 @@
-"""The inner loops of merging, in numpy: the specification. `fast.py` holds the same loops compiled, bit for bit equal.
+"""The inner loops of merging, in numpy: the specification. `fast/` holds the same loops compiled, bit for bit equal.
 
 Equality is by construction: sums run in a fixed order (models in the order of the recipe; elements in leaves of fixed
-size, sixteen lanes each, in float64), so neither block size, thread count nor the choice of kernels changes a byte.
+size, 256 lanes each, in float64), so neither block size, thread count nor the choice of kernels changes a byte.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +16,41 @@ from numpy.typing import NDArray
 
 from palmette.weights.dtypes import Array, Raw, decode, encode, finite
 
-__all__ = ["LANES", "LEAF", "Cut", "Kernels", "NumpyKernels", "Rounding", "draws", "elect", "key_bits", "keys", "total"]
+__all__ = [
+    "LANES",
+    "LEAF",
+    "Cut",
+    "Kernels",
+    "Mixture",
+    "NumpyKernels",
+    "Rounding",
+    "draws",
+    "elect",
+    "key_bits",
+    "keys",
+    "total",
+]
 
 LEAF = 16_384  # elements of one partial sum
-LANES = 16
+LANES = 256
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A linear combination: (Σ cᵢ xᵢ) / divisor · factor + anchor · base, with xᵢ − base for xᵢ if `differences`.
+
+    Args:
+        once: round each product and sum once (fused multiply-add).
+    """
+
+    coefficients: tuple[float, ...]
+    once: bool = False
+    differences: bool = False
+    divisor: float = 1.0
+    factor: float = 1.0
+    anchor: float = 0.0
+
+
 Rounding = Callable[[Array], Array]
 Cut = tuple[int, int]  # a magnitude key, and the position of the last element of exactly that key that is above the cut
 
@@ -40,6 +72,19 @@ class Kernels(Protocol):
 
     def blend(self, arrays: Sequence[Array], weights: Sequence[float]) -> Array:
         """As `combine`, with each product and sum rounded once (fused multiply-add)."""
+
+    def mixture(self, arrays: Sequence[Array], base: Array | None, mixture: Mixture) -> Array:
+        """A linear combination."""
+
+    def mix(self, raws: NDArray[np.uint16], base: Raw | None, mixture: Mixture) -> tuple[Raw, bool] | None:
+        """The same from bfloat16[models, n] to bfloat16, and whether all inputs are finite; None if not in one go."""
+
+    def products(
+        self, raws: NDArray[np.uint16], base: Raw | None, leaf: int, differences: bool
+    ) -> NDArray[np.float64] | None:
+        """`dots` of all pairs i ≤ j of bfloat16[models, n], or of their differences from the base, in one go;
+        float64[pairs, leaves], or None.
+        """
 
     def dots(self, left: Array, right: Array, leaf: int) -> NDArray[np.float64]:
         """Partial dot products, one for each leaf of `leaf` elements."""
@@ -134,6 +179,29 @@ class NumpyKernels:
         for array, weight in zip(arrays[1:], weights[1:], strict=True):  # a product of float32 is exact in float64
             made = (array.astype(np.float64) * np.float64(kind(weight)) + made).astype(kind)
         return made
+
+    def mixture(self, arrays: Sequence[Array], base: Array | None, mixture: Mixture) -> Array:
+        """See Kernels."""
+        kind = arrays[0].dtype.type
+        terms = [array - base for array in arrays] if mixture.differences and base is not None else arrays
+        made = (self.blend if mixture.once else self.combine)(terms, mixture.coefficients)
+        if mixture.divisor != 1:
+            made /= kind(mixture.divisor)
+        if mixture.factor != 1:
+            made *= kind(mixture.factor)
+        if mixture.anchor and base is not None:
+            made += base if mixture.anchor == 1 else base * kind(mixture.anchor)
+        return made
+
+    def mix(self, raws: NDArray[np.uint16], base: Raw | None, mixture: Mixture) -> tuple[Raw, bool] | None:
+        """See Kernels."""
+        return None
+
+    def products(
+        self, raws: NDArray[np.uint16], base: Raw | None, leaf: int, differences: bool
+    ) -> NDArray[np.float64] | None:
+        """See Kernels."""
+        return None
 
     def dots(self, left: Array, right: Array, leaf: int) -> NDArray[np.float64]:
         """See Kernels."""
@@ -237,7 +305,5 @@ def _lanes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     if wide:
         lanes += np.add.reduce(rows[:, :wide].reshape(len(rows), -1, LANES), axis=1)
     lanes[:, : rows.shape[1] - wide] += rows[:, wide:]
-    made = lanes[:, 0].copy()
-    for lane in range(1, LANES):
-        made += lanes[:, lane]
+    made: NDArray[np.float64] = np.cumsum(lanes, axis=1)[:, -1]  # one after another
     return made

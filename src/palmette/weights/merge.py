@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.checkpoint import TensorInfo
-from palmette.core.errors import BadParameter, OutputError, RecipeError, near_miss
+from palmette.core.errors import BadParameter, RecipeError, near_miss
 from palmette.weights.card import digest, fingerprints, write_card
-from palmette.weights.dtypes import Raw, decode
-from palmette.weights.execute import execute, merged
+from palmette.weights.dtypes import decode
+from palmette.weights.execute import best_kernels, merged
 from palmette.weights.folder import Fetch, local
 from palmette.weights.parameters import described
-from palmette.weights.plan import Options, Plan, Task
+from palmette.weights.plan import Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes, recipe_of
+from palmette.weights.save import SHARD, Elsewhere, Progress, save_tasks
 from palmette.weights.stage import plan_stages
-from palmette.weights.write import Output, layout
 
 __all__ = ["Merge", "merge", "open_plan"]
 
-VERSION = "1"  # of the arithmetic: raised when a merge would give other bytes
-SHARD = 5_000_000_000  # bytes
-Progress = Callable[[int], None]
+VERSION = "2"  # of the arithmetic: raised when a merge would give other bytes
 
 
 def open_plan(recipe: Recipe | Sequence[Recipe], options: Options | None = None, fetch: Fetch = local) -> Plan:
@@ -59,6 +57,8 @@ class Merge:
     """
 
     plan: Plan
+    recipes: tuple[Recipe, ...] = ()  # all stages, for workers elsewhere
+    fetch: Fetch = local
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
@@ -76,7 +76,8 @@ class Merge:
         task = next((task for task in self.plan.tasks if task.name == name), None)
         if task is None:
             raise BadParameter(f"the merge has no tensor {name!r}.{near_miss(name, self.tensors)}")
-        raw = merged(task, self.plan.options.seed, finite=not self.plan.options.allow_nonfinite)
+        kernels = best_kernels(self.plan.size // 2)
+        raw = merged(task, self.plan.options.seed, kernels=kernels, finite=not self.plan.options.allow_nonfinite)
         array = decode(raw, task.dtype) if task.dtype in ("F16", "BF16") else raw
         return array.reshape(task.shape)
 
@@ -89,6 +90,8 @@ class Merge:
         block: int | None = None,
         speed: str = "auto",
         hash_inputs: bool = False,
+        sync: bool = False,
+        ray: str | None = None,
         progress: Progress = lambda _: None,
     ) -> Path:
         """Write the merged model as a folder that appears when it is complete; an interrupted call is continued.
@@ -100,54 +103,36 @@ class Merge:
             block: elements computed at once; any number gives the same bytes.
             speed: "numpy" or "numba" to choose the kernels; both give the same bytes.
             hash_inputs: put the SHA-256 of every whole input file into merge.json, not only of its header.
+            sync: wait until the disk has everything; without it a cut of the machine's power, though no kill of the
+                program, may leave a folder whose last bytes never reached the disk.
+            ray: compute on a Ray cluster that shares the file system: "local", "auto" or its address (see `spread`).
             progress: called with the number of bytes just written.
 
         Raises:
             OutputError: if the folder is in the way or cannot be written.
             NotFinite: for NaN or infinity in an input.
         """
-        path, plan, began = Path(target).expanduser(), self.plan, time.monotonic()
+        plan, began = self.plan, time.monotonic()
         mark = digest(plan, VERSION, shard_size)
-        if _complete(path, mark):
-            return path
-        shards, spots, index = layout([(t.name, t.dtype, t.shape) for t in plan.tasks], shard_size)
-        output = Output(path, mark)
-        with output.opened(shards):
 
-            def write(task: Task, start: int, raw: Raw) -> None:
-                output.write(spots[task.name], start * raw.itemsize, raw.view(np.uint8).data)
-                progress(raw.nbytes)
-
-            left = [task for task in plan.tasks if task.name not in output.done]
-            progress(sum(spots[name].size for name in output.done))
-            options = plan.options
-            extra: dict[str, Any] = {} if block is None else {"block": block}
-            execute(left, write, lambda task: output.finish(task.name), options.seed, threads, speed=speed,
-                    finite=not options.allow_nonfinite, **extra)  # fmt: skip
+        def finish(work: Path, index: Mapping[str, Any] | None) -> None:
             about = _provenance(plan, mark, hash_inputs, round(time.monotonic() - began, 3))
-            write_card(plan, output.work, about, index if len(shards) > 1 else None)
-            output.commit()
+            write_card(plan, work, about, index)
+
+        path = save_tasks(
+            Path(target).expanduser(), plan.tasks, mark, finish, seed=plan.options.seed, threads=threads,
+            shard_size=shard_size, block=block, speed=speed, finite=not plan.options.allow_nonfinite, sync=sync,
+            progress=progress, elsewhere=None if ray is None else self._spread(ray, speed),
+        )  # fmt: skip
         for model in plan.models.values():
             model.close()
         return path
 
+    def _spread(self, address: str, speed: str) -> Elsewhere:
+        from palmette.weights.spread import spread_tasks
 
-def _complete(path: Path, mark: str) -> bool:
-    """True if the folder is this very merge, finished before.
-
-    Raises:
-        OutputError: if it is anything else that is not empty.
-    """
-    if not path.exists():
-        return False
-    try:
-        if json.loads((path / "merge.json").read_text(encoding="utf-8"))["plan"] == mark:
-            return True
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    if path.is_dir() and not any(path.iterdir()):
-        return False
-    raise OutputError(f"{path} exists already; name another folder, or remove it")
+        recipes = self.recipes or (self.plan.recipe,)
+        return partial(spread_tasks, address, recipes, self.plan.options, self.fetch, speed=speed)
 
 
 def _provenance(plan: Plan, mark: str, whole: bool, seconds: float) -> dict[str, Any]:
@@ -191,7 +176,7 @@ def merge(recipe: Recipe | str | Path | dict[str, Any], *, fetch: Fetch = local,
         known = [field.name for field in fields(Options)]
         unknown = next(name for name in options if name not in known)
         raise BadParameter(f"no option {unknown!r}.{near_miss(unknown, known)} Known: {', '.join(known)}") from None
-    return Merge(open_plan(stages, chosen, fetch))
+    return Merge(open_plan(stages, chosen, fetch), tuple(stages), fetch)
 
 
 def _text(path: str | Path) -> str:

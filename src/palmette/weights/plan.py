@@ -18,11 +18,12 @@ from palmette.weights.dtypes import FLOATS, SIZES, promote
 from palmette.weights.folder import EMBEDDING, HEAD, Model, natural
 from palmette.weights.layers import Layout, layout_of, main_of, place
 from palmette.weights.methods import METHODS
+from palmette.weights.missing import Missing, held, settle
 from palmette.weights.parameters import Side, choose, resolve
 from palmette.weights.recipe.schema import Entry, Module, Recipe, Reference, Slice
 from palmette.weights.vocabulary import Vocabulary
 
-__all__ = ["Compute", "Options", "Plan", "Task", "make_plan"]
+__all__ = ["Compute", "Missing", "Options", "Plan", "Task", "make_plan"]
 
 Compute = Literal["float32", "mergekit"]
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|position_ids)$")
@@ -38,6 +39,8 @@ class Options:
         allow_crimes: merge models of different architectures.
         truncate: cut vocabularies that differ in size to the smallest.
         allow_nonfinite: let NaN and infinity through.
+        missing: what becomes of a tensor that some models lack: "error"; "present": merge those that have it, a single
+            one passes through; "base": keep the base's; "skip": leave it out.
     """
 
     seed: int = 0
@@ -45,6 +48,7 @@ class Options:
     allow_crimes: bool = False
     truncate: bool = False
     allow_nonfinite: bool = False
+    missing: Missing = "error"
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def make_plan(recipe: Recipe, models: Mapping[Reference, Model], options: Option
                 raise RecipeError(f"modules.{label}", f"the tensor {spot.name!r} belongs to two modules")
             seen[spot.name] = spot
     for name in sorted(seen, key=natural):
-        plan.tasks.append(_task(seen[name], plan, used))
+        task = _task(seen[name], plan, used)
+        if task is not None:
+            plan.tasks.append(task)
     _account(plan, merged, used)
     return plan
 
@@ -276,8 +282,8 @@ def _base_stem(
     return f"{main_of(layouts[base], base)[0]}{indices.pop()}."
 
 
-def _task(spot: _Spot, plan: Plan, used: set[tuple[Reference, str]]) -> Task:
-    """Open a tensor's sources, check that they fit, and resolve its parameters."""
+def _task(spot: _Spot, plan: Plan, used: set[tuple[Reference, str]]) -> Task | None:
+    """Open a tensor's sources, check that they fit, and resolve its parameters; None for one that is left out."""
     choice = choose(plan.recipe, spot.name)
     method = METHODS[choice.method if choice else plan.recipe.method]
     base = spot.base
@@ -291,6 +297,17 @@ def _task(spot: _Spot, plan: Plan, used: set[tuple[Reference, str]]) -> Task:
     _count(method.name, len(sides), method.fewest, method.most)
     if method.base == "first" and base is not None:
         sides, base = [Side(base[0], base[1], {}), *sides], None
+    if plan.options.missing != "error":
+        found = settle(spot.name, sides, base, plan.recipe.base, plan.models, plan.options.missing)
+        if found.note:
+            used.update(held(sides, base, plan.models))
+            (plan.left_out if found.skipped else plan.warnings).append(found.note)
+            if found.skipped:
+                return None
+            sides, base = found.sides, found.base
+            few = len(sides) < method.fewest + (method.base == "first")
+            if few or (base is None and method.base == "required"):
+                method, choice = METHODS["passthrough"], None
     names = [_stored(plan, side.model, side.name, spot.name, used) for side in sides]
     below = _stored(plan, base[0], base[1], spot.name, used) if base else None
     parameters = resolve(method, sides, spot.levels, choice, spot.name, spot.t, plan.warnings)

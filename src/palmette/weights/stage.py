@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from palmette.core.checkpoint import TensorInfo
 from palmette.core.errors import RecipeError
 from palmette.weights.blocks import Source
-from palmette.weights.card import config_of
+from palmette.weights.card import config_of, template_of
 from palmette.weights.dtypes import Raw
 from palmette.weights.execute import merged
-from palmette.weights.folder import Fetch, Model, open_model
+from palmette.weights.folder import Fetch, Model
+from palmette.weights.inputs.open import open_model
 from palmette.weights.plan import Options, Plan, Task, make_plan
 from palmette.weights.recipe.schema import Recipe, Reference
 
@@ -141,9 +142,7 @@ def _planned(
 
 def _stage(reference: Reference, plan: Plan) -> Stage:
     """What a planned recipe will be, without computing it."""
-    if plan.vocabulary or plan.recipe.chat_template:
-        key = "tokenizer" if plan.vocabulary else "chat_template"
-        raise RecipeError(key, f"belongs to the last stage, not to {reference.path!r}, whose tokenizer is its base's")
+    words, origin = plan.vocabulary, plan.vocabulary.origin if plan.vocabulary else plan.base
     somewhere = plan.base.folder / "config.json"
     tensors = {task.name: TensorInfo(somewhere, task.dtype, task.shape, 0, 0) for task in plan.tasks}
     mark = hashlib.sha256(f"{plan.options.seed}/{reference.path}".encode()).digest()
@@ -152,6 +151,9 @@ def _stage(reference: Reference, plan: Plan) -> Stage:
         plan.base.folder,
         config_of(plan),
         tensors,
+        document=words.document if words and not words.unchanged else origin.document,
+        template=template_of(plan) or origin.template,
+        words=origin.words or origin.folder,
         tasks={task.name: task for task in plan.tasks},
         finished=Finished(int.from_bytes(mark[:6], "big"), not plan.options.allow_nonfinite),
         parts=tuple(plan.models.values()),

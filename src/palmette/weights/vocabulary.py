@@ -175,10 +175,10 @@ def read_vocabulary(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
         ModelNotFound: if there is none.
         CorruptCheckpoint: if it is no tokenizer.
     """
-    path = model.folder / "tokenizer.json"
-    if not path.is_file():
+    path = (model.words or model.folder) / "tokenizer.json"
+    if model.document is None and not path.is_file():
         raise ModelNotFound(f"{model} has no tokenizer.json; tokenizers are merged from that file")
-    document = read_json(path)
+    document = read_json(path) if model.document is None else model.document
     try:
         held = document["model"]["vocab"]
         tokens = dict(held) if isinstance(held, dict) else {piece: i for i, (piece, _) in enumerate(held)}

@@ -167,8 +167,8 @@ class Output:
         """Note that a tensor is complete."""
         os.write(self._journal, f"{json.dumps(name)}\n".encode())
 
-    def commit(self, sync: bool = True) -> None:
-        """Make everything durable and let the folder appear."""
+    def commit(self, sync: bool = False) -> None:
+        """Let the folder appear, once everything is on the disk if `sync`."""
         if sync:
             for file in self._files.values():
                 os.fsync(file)

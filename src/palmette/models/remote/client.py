@@ -34,6 +34,7 @@ from palmette.core.errors import (
 )
 from palmette.core.offline import offline
 from palmette.core.waiting import Way
+from palmette.models.remote.patience import Limits, Secret
 from palmette.models.remote.stream import Lines, ServerEvents
 
 __all__ = ["Client", "Limits", "Secret", "Upload", "client_of", "told"]
@@ -46,49 +47,6 @@ _TYPES: dict[int, type[ProviderError]] = {
     400: RequestRefused, 401: KeyRefused, 403: KeyRefused, 404: NotServed, 408: TimedOut, 413: RequestRefused,
     422: RequestRefused, 429: RateLimited, 501: RequestRefused,
 }  # fmt: skip
-
-
-class Secret:
-    """A key: shown to nobody, in no message, log or trace."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    __str__ = __repr__
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a key is not to be copied or stored")
-
-    @property
-    def mark(self) -> str:
-        """What tells one key from another within this process."""
-        return self._value or type(self).__name__
-
-    def reveal(self) -> str:
-        """The key itself."""
-        return self._value
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds and tries.
-
-    Args:
-        connect: to reach the host.
-        read: of silence, between two pieces of an answer.
-        total: for the whole call, retries included.
-        retries: further tries after a failure that may pass; a stream that has begun is never begun again.
-    """
-
-    connect: float = 5.0
-    read: float = 60.0
-    total: float = 600.0
-    retries: int = 2
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""The loss of a language model on fixed text, with what its error bars need: sums for every sequence."""
+"""What is measured at a point, with what its error bars need: sums for every sequence of the same tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +13,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
-from palmette.weights.landscape.space import Space
+from palmette.weights.landscape.forward import Forward, forward_of
 
-__all__ = ["FEW", "Estimate", "TokenLoss", "difference", "estimate", "windows"]
+__all__ = ["FEW", "Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate", "windows"]
 
 FEW = 2_000  # tokens; with fewer, noise is easily taken for landscape
 
+ROWS = 256  # tokens whose scores are held at once
 Sums = NDArray[np.float64]
+Kind = Literal["loss", "error"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ def difference(sums: Sums, before: Sums, counts: Sums) -> Estimate:
     return estimate(sums - before, counts)
 
 
-def windows(ids: Sequence[Sequence[int]], length: int, tokens: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def windows(
+    ids: Sequence[Sequence[int]], length: int, tokens: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
     """Documents cut into sequences of `length` tokens, the first so many that `tokens` are predicted.
 
     Returns:
-        Token ids int64[sequences, length], padded with 0 on the right, and which of them are real.
+        Token ids int64[sequences, length], padded with 0 on the right; which of them are real; and the document that
+        each sequence is from.
 
     Raises:
         BadParameter: if there is no sequence of two tokens.
@@ -70,14 +76,16 @@ def windows(ids: Sequence[Sequence[int]], length: int, tokens: int) -> tuple[NDA
     if length < 2:
         raise BadParameter(f"length should be at least 2, not {length!r}")
     pieces: list[Sequence[int]] = []
+    origin: list[int] = []
     left = tokens
-    for document in ids:
+    for index, document in enumerate(ids):
         for start in range(0, len(document) - 1, length):
             piece = document[start : start + length]
             if len(piece) < 2 or left <= 0:
                 break
             piece = piece[: left + 1]
             pieces.append(piece)
+            origin.append(index)
             left -= len(piece) - 1
     if not pieces:
         raise BadParameter("the data holds no two tokens in a row: nothing can be predicted")
@@ -87,39 +95,72 @@ def windows(ids: Sequence[Sequence[int]], length: int, tokens: int) -> tuple[NDA
     for row, piece in enumerate(pieces):
         made[row, : len(piece)] = piece
         real[row, : len(piece)] = True
-    return made, real
+    return made, real, np.array(origin)
+
+
+class Metric(Protocol):
+    """A number to be small, as sums over examples that are the same at every point."""
+
+    model: Any
+    vocabulary: int | None  # for the loss of guessing, ln V; None where there is none
+    unit: str
+
+    @property
+    def counts(self) -> Sums:
+        """Tokens (or 1) of each example."""
+
+    @property
+    def tasks(self) -> Mapping[str, NDArray[np.intp]]:
+        """Which examples belong to which text."""
+
+    def sums(self) -> Sums:
+        """The number summed over each example, at the model's present weights."""
 
 
 class TokenLoss:
     """The negative log-likelihood of the next token over fixed sequences; the same at every point.
 
     Args:
-        model: a causal language model in torch.
+        model: a causal language model in torch; it computes in evaluation mode, and is left in the mode that it was in.
         ids: int64[sequences, length], padded on the right.
         real: which of them are tokens and not padding.
         batch: sequences computed at once.
+        kind: "loss" in nats a token, or "error", the share of tokens that are not the likeliest.
+        groups: which example each sequence belongs to, 0 … k - 1; every sequence is one by default. Sequences of one
+            document are not independent, so that documents should be the examples where there are many.
+        tasks: which text each example is from, if there are several.
 
     Raises:
         BadParameter: for no data, or token ids that the model has not.
     """
 
     def __init__(
-        self, model: Any, ids: NDArray[np.int64], real: NDArray[np.bool_] | None = None, batch: int = 8
-    ) -> None:
+        self, model: Any, ids: NDArray[np.int64], real: NDArray[np.bool_] | None = None, batch: int = 8,
+        kind: Kind = "loss", groups: NDArray[np.int64] | None = None, tasks: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         real = np.ones(ids.shape, bool) if real is None else real
         if ids.size == 0 or not real[:, 1:].any():
             raise BadParameter("the data is empty")
+        if kind not in ("loss", "error"):
+            raise BadParameter(f"the metric is loss or error, not {kind!r}")
         size = int(model.get_output_embeddings().weight.shape[0])
         if int(ids.max()) >= size or int(ids.min()) < 0:
             raise BadParameter(f"the data holds the token {int(ids.max())}, the model has {size}")
         device = next(model.parameters()).device
         self.model = model
-        self.vocabulary = size
-        self.counts: Sums = real[:, 1:].sum(axis=1).astype(np.float64)
+        self.kind = kind
+        self.unit = "loss (nats a token)" if kind == "loss" else "share of tokens guessed wrong"
+        self.vocabulary: int | None = size if kind == "loss" else None
+        self._groups = np.arange(len(ids)) if groups is None else groups
+        self.counts: Sums = _grouped(self._groups, real[:, 1:].sum(axis=1).astype(np.float64))
+        labels = np.array(list(tasks) or [""] * len(self.counts))
+        self.tasks = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(labels.tolist()) if name}
         self._batches = [
             (torch.from_numpy(ids[i : i + batch]).to(device), torch.from_numpy(real[i : i + batch]).to(device))
             for i in range(0, len(ids), batch)
         ]
+        with _evaluating(model):
+            self.way: Forward = forward_of(model, self._batches[0][0][:1], self._batches[0][1][:1])
 
     @property
     def tokens(self) -> int:
@@ -127,31 +168,99 @@ class TokenLoss:
         return int(self.counts.sum())
 
     def sums(self) -> Sums:
-        """The loss summed over each sequence, float64[sequences], in nats."""
-        with torch.inference_mode():
-            return np.concatenate([self._losses(*batch).sum(dim=1).double().cpu().numpy() for batch in self._batches])
+        """Loss or errors summed over each example, float64[examples]."""
+        with torch.inference_mode(), _evaluating(self.model):
+            each = np.concatenate([self._summed(*batch) for batch in self._batches])
+        return _grouped(self._groups, each)
 
-    def _losses(self, ids: Any, real: Any) -> Any:
-        """The loss of every target token, zero for padding; float32[n, length - 1]."""
-        logits = self.model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
-        rows = [
-            F.cross_entropy(one[:-1].float(), targets[1:], reduction="none")
-            for one, targets in zip(logits, ids, strict=True)  # a sequence at a time: float32 scores of one only
-        ]
-        return torch.where(real[:, 1:], torch.stack(rows), torch.zeros(()))
+    def _summed(self, ids: Any, real: Any) -> Sums:
+        """Scores are made for tokens that are predicted only, `ROWS` at a time, and forgotten."""
+        way, wanted = self.way, real[:, 1:]
+        states = way.hidden(ids)[:, :-1][wanted]  # (targets, width)
+        targets = ids[:, 1:][wanted]
+        made = []
+        for start in range(0, len(targets), ROWS):
+            scores, target = way.head(states[start : start + ROWS]).float(), targets[start : start + ROWS]
+            if self.kind == "loss":
+                made.append(F.cross_entropy(scores, target, reduction="none"))
+            else:
+                made.append((scores.argmax(dim=-1) != target).float())
+        place = wanted.nonzero()[:, 0].cpu().numpy()
+        return _grouped(place, torch.cat(made).double().cpu().numpy(), len(ids))
 
-    def gradient(self, space: Space) -> Any:
-        """The gradient of the mean loss at the origin, float32[space.size], by backpropagation."""
-        with space:
-            space.move([0.0], [torch.zeros_like(space.origin)])
-            params = list(space.moved)
-            for p in params:
-                p.requires_grad_(True)
-            with torch.enable_grad():
-                total = sum(self._losses(*batch).sum() for batch in self._batches) / self.tokens
-                found = torch.autograd.grad(total, params, allow_unused=True)
-        flat = torch.zeros_like(space.origin)
-        for part, slope in zip(space.parts, found, strict=True):
-            if slope is not None:
-                space.view(flat, part).copy_(slope)
-        return flat
+    def total(self) -> list[Callable[[], Any]]:
+        """For every batch, what computes its share of the mean loss with a graph to differentiate."""
+
+        def share(ids: Any, real: Any) -> Any:
+            with _evaluating(self.model):
+                scores = self.model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits[:, :-1]
+            wanted = real[:, 1:]
+            kept = scores[wanted] if scores.dtype == torch.float64 else scores[wanted].float()
+            return F.cross_entropy(kept, ids[:, 1:][wanted], reduction="sum") / self.tokens
+
+        return [lambda batch=batch: share(*batch) for batch in self._batches]  # type: ignore[misc]
+
+
+class Scored:
+    """Any function as a metric: accuracy, validity under a schema, a judge.
+
+    Args:
+        model: the torch module that is moved.
+        function: gives a number for each example, float[examples], smaller is better (0 right, 1 wrong); the examples
+            are the same at every call.
+        unit: what the number is.
+
+    Raises:
+        BadParameter: for no numbers, another count of them than before, or other numbers at the same weights.
+
+    >>> one = torch.nn.Linear(1, 1)
+    >>> Scored(one, lambda: [0.0, 1.0]).counts
+    array([1., 1.])
+    """
+
+    vocabulary: int | None = None
+
+    def __init__(self, model: Any, function: Callable[[], Sequence[float]], unit: str = "score") -> None:
+        self.model = model.eval()
+        self.unit = unit
+        self.tasks: dict[str, NDArray[np.intp]] = {}
+        self._function = function
+        first = np.asarray(list(function()), np.float64)
+        if first.ndim != 1 or not len(first):
+            raise BadParameter(f"the metric should give a list of numbers, one for each example, not {first.shape}")
+        self.counts: Sums = np.ones(len(first))
+        if not np.array_equal(self.sums(), first, equal_nan=True):
+            raise BadParameter(
+                "the metric gave other numbers at the same weights: dropout, sampling without a seed, or shuffled data "
+                "would be drawn as landscape"
+            )
+
+    @property
+    def tokens(self) -> int:
+        """How many examples there are."""
+        return len(self.counts)
+
+    def sums(self) -> Sums:
+        """The function's numbers."""
+        found = np.asarray(list(self._function()), np.float64)
+        if found.shape != self.counts.shape:
+            raise BadParameter(f"the metric gave {len(found)} numbers where it gave {len(self.counts)} before")
+        return found
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without dropout inside, whatever the mode was; and that mode afterwards."""
+    training = bool(model.training)
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
+def _grouped(places: NDArray[Any], values: Sums, count: int = 0) -> Sums:
+    """The sum of the values at each place, in their order."""
+    return np.asarray(np.bincount(places, values, minlength=count), np.float64)

@@ -18,6 +18,7 @@ except ImportError as error:
 __all__ = ["Part", "Space"]
 
 _IN_OUT = ("Conv1D", "GptOssExperts")  # modules that store a matrix as [in, out]
+_BLOCK = 1 << 20  # numbers of a block: what is added up stays in the cache, and calls cost nothing beside it
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Space:
     Args:
         model: a torch module in float32.
         select: a regular expression; parameters whose names it is found in are moved, the others stay.
-        dtype: what the model computes in; a position is rounded to it once.
+        dtype: what the model computes in; a position is computed in float32 and rounded to it once.
+
+    `tied` names parameters that occur twice in the model; they are moved once.
 
     Raises:
         BadParameter: if no floating parameter is selected.
@@ -56,6 +59,8 @@ class Space:
     def __init__(self, model: Any, select: str = "", dtype: Any = torch.float32) -> None:
         self.model = model
         self.dtype = dtype
+        self.select = select
+        self.kept: dict[Any, Any] = {}  # what directions found out once, for the next of them
         owners = {id(p): module for module in model.modules() for p in module.parameters(recurse=False)}
         self._own = [(name, p) for name, p in model.named_parameters() if p.is_floating_point()]
         chosen = [(name, p) for name, p in self._own if re.search(select, name)]
@@ -69,14 +74,17 @@ class Space:
             self.parts.append(Part(name, at, tuple(p.shape), last))
             at += p.numel()
         self.size = at
+        self.names = [name for name, _ in self._own]
         self.device = chosen[0][1].device
         with torch.no_grad():
             self.origin = torch.cat([p.detach().reshape(-1).float() for _, p in chosen])
         self.moved = [p for _, p in chosen]
+        self.tied = _tied(model, {id(p) for p in self.moved})
         self._kept: list[tuple[Any, Any]] = []
-        self._row: tuple[float, Any] | None = None
-        self._current = torch.empty(0)
         self._working = torch.empty(0)
+        self._row = torch.empty(0)  # origin + at[0] · directions[0], kept while points of one row follow each other
+        self._row_at: float | None = None
+        self._row_filled = False
 
     def view(self, flat: Any, part: Part) -> Any:
         """A parameter's part of a flat vector, in its own shape."""
@@ -84,8 +92,7 @@ class Space:
 
     def __enter__(self) -> Space:
         self._kept = [(p, p.data) for _, p in self._own]
-        self._current = self.origin.clone()
-        self._working = self._current if self.dtype == torch.float32 else self._current.to(self.dtype)
+        self._working = self.origin.to(self.dtype, copy=True)
         moved = {id(p) for p in self.moved}
         for part, p in zip(self.parts, self.moved, strict=True):
             p.data = self.view(self._working, part)
@@ -100,19 +107,56 @@ class Space:
         for p, data in self._kept:
             p.data = data
         self._kept = []
-        self._row = None
+        self._row_at, self._row = None, torch.empty(0)
 
     def move(self, at: Sequence[float], directions: Sequence[Any]) -> None:
-        """Put the model at origin + Σ at[i] · directions[i]; the same numbers give the same bits every time."""
+        """Put the model at origin + Σ at[i] · directions[i]; the same numbers give the same bits every time.
+
+        The sum is made in float32, in blocks that stay in the cache, and rounded to the model's precision once.
+
+        Raises:
+            BadParameter: outside `with space:`, or with other than one or two directions.
+        """
         if not self._kept:
             raise BadParameter("move works inside `with space:` only")
+        if len(at) not in (1, 2) or len(at) != len(directions):
+            raise BadParameter(f"{len(at)} coordinates and {len(directions)} directions; one or two are possible")
         with torch.no_grad():
-            base = self.origin
-            if len(at) > 1:
-                if self._row is None or self._row[0] != at[0]:
-                    held = None if self._row is None else self._row[1]
-                    self._row = (at[0], torch.add(base, directions[0], alpha=at[0], out=held))
-                base = self._row[1]
-            torch.add(base, directions[min(1, len(at) - 1)], alpha=at[min(1, len(at) - 1)], out=self._current)
-            if self._working is not self._current:
-                self._working.copy_(self._current)
+            rows = len(at) == 2 and self._row_at == at[0]
+            if rows and not self._row_filled and not self._row.numel():
+                self._row = torch.empty_like(self.origin)
+            self._sum(at, directions, rows)
+            self._row_filled = rows
+            self._row_at = at[0] if len(at) == 2 else None
+
+    def forget(self) -> None:
+        """Other directions are about to come: nothing that was computed with the last ones may stay."""
+        self._row_at, self._row_filled = None, False
+
+    def _sum(self, at: Sequence[float], directions: Sequence[Any], rows: bool) -> None:
+        """Every block of the sum. The order of operations is one and the same, with a kept row or without."""
+        block = _BLOCK if self.device.type == "cpu" else _BLOCK * 64
+        spare = torch.empty(min(block, self.size), device=self.device)
+        for start in range(0, self.size, block):
+            stop = min(start + block, self.size)
+            base, out = self.origin[start:stop], self._working[start:stop]
+            made = out if self.dtype == torch.float32 else spare[: stop - start]
+            if len(at) == 2:
+                held = self._row[start:stop] if rows else spare[: stop - start]
+                if not (rows and self._row_filled):
+                    torch.add(base, directions[0][start:stop], alpha=at[0], out=held)
+                base = held
+            torch.add(base, directions[-1][start:stop], alpha=at[-1], out=made)
+            if made is not out:
+                out.copy_(made)
+
+
+def _tied(model: Any, moved: set[int]) -> tuple[str, ...]:
+    """Names under which a moved parameter occurs once more."""
+    seen: dict[int, str] = {}
+    again = []
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if id(p) in seen and id(p) in moved:
+            again.append(f"{name} = {seen[id(p)]}")
+        seen.setdefault(id(p), name)
+    return tuple(again)

@@ -17,6 +17,8 @@ from palmette.core.errors import OutputError
 __all__ = ["Store", "fingerprint"]
 
 Key = tuple[float, ...]
+Sums = NDArray[np.float64]
+_MARK = "palmette landscape"
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
@@ -27,70 +29,91 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
 class Store:
     """Points by coordinates; those of an interrupted run are taken up, a torn last line is dropped.
 
+    Shards, files beside it named FILE.shard…, hold points that other processes or machines measured: a point that is
+    asked for is found in them, too, and copied when it is its turn, so that the file is the same however it came about.
+
     Args:
         path: the file, or None to keep points in memory only.
         spec: what is measured: model, data, directions, precision.
 
     Raises:
-        OutputError: if the file holds something else, or cannot be written.
+        OutputError: if the file or a shard holds something else, or cannot be written.
     """
 
     def __init__(self, path: Path | None, spec: Mapping[str, Any]) -> None:
         self.path = path
-        self.spec = dict(spec)
-        self._points: dict[Key, NDArray[np.float64]] = {}
+        self.spec = json.loads(json.dumps(dict(spec)))
+        self._points: dict[tuple[str, Key], Sums] = {}
+        self._elsewhere: dict[tuple[str, Key], Sums] = {}
         self._file = -1
         if path is None:
             return
-        head = json.dumps({"palmette landscape": fingerprint(spec), "spec": self.spec})
+        head = json.dumps({_MARK: fingerprint(self.spec), "spec": self.spec})
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            text = path.read_text(encoding="utf-8", errors="replace")
-            whole, _, torn = text.rpartition("\n")
-            if torn:
-                os.ftruncate(self._file, len(whole.encode()) + (1 if whole else 0))
-            lines = whole.split("\n") if whole else []
+            data = path.read_bytes()
+            whole = data.rpartition(b"\n")[0]
+            if not data.endswith(b"\n") and data:
+                os.ftruncate(self._file, len(whole) + (1 if whole else 0))
+            lines = whole.decode("utf-8", errors="replace").split("\n") if whole else []
             if not lines:
                 self._append(head)
+            shards = sorted(path.parent.glob(f"{path.name}.shard*"))
+            others = [(shard, shard.read_text(encoding="utf-8", errors="replace")) for shard in shards]
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
         if lines:
-            self._take_up(lines)
+            self._points = self._read(path, lines)
+        for shard, text in others:
+            if "\n" in text:
+                self._elsewhere |= self._read(shard, text.rpartition("\n")[0].split("\n"))
 
-    def _take_up(self, lines: Sequence[str]) -> None:
+    def _read(self, path: Path, lines: Sequence[str]) -> dict[tuple[str, Key], Sums]:
         try:
             first = json.loads(lines[0])
-            known = first["palmette landscape"]
+            known = first[_MARK]
         except (ValueError, KeyError, TypeError) as error:
-            raise OutputError(f"{self.path} holds no points of a landscape; name another file") from error
+            raise OutputError(f"{path} holds no points of a landscape; name another file") from error
         if known != fingerprint(self.spec):
             before = first.get("spec", {})
             other = next((key for key in self.spec if before.get(key) != self.spec[key]), next(iter(self.spec)))
             raise OutputError(
-                f"{self.path} holds another measurement ({other}: {before.get(other)!r}, now {self.spec[other]!r}); "
+                f"{path} holds another measurement ({other}: {before.get(other)!r}, now {self.spec[other]!r}); "
                 "name another output, or remove the file"
             )
-        for line in lines[1:]:
-            row = json.loads(line)
-            self._points[tuple(row["at"])] = np.array([np.nan if v is None else v for v in row["sums"]])
+        found = {}
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                row = json.loads(line)
+                key = (str(row.get("of", "")), tuple(float(x) for x in row["at"]))
+                found[key] = np.array([float(v) for v in row["sums"]])
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise OutputError(f"{path}, line {number}, is no measured point; remove the file") from error
+        return found
 
-    def __contains__(self, at: Key) -> bool:
-        return at in self._points
+    def has(self, at: Key, of: str = "") -> bool:
+        """Whether a point is known; one that a shard knows is copied."""
+        if (of, at) in self._elsewhere and (of, at) not in self._points:
+            self.add(at, self._elsewhere[of, at], of)
+        return (of, at) in self._points
 
-    def __getitem__(self, at: Key) -> NDArray[np.float64]:
-        return self._points[at]
+    def get(self, at: Key, of: str = "") -> Sums:
+        """The sums of a known point."""
+        return self._points[of, at]
+
+    def keys(self, of: str = "") -> Iterator[Key]:
+        """The coordinates of known points."""
+        return (at for name, at in self._points if name == of)
 
     def __len__(self) -> int:
         return len(self._points)
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._points)
-
-    def add(self, at: Key, sums: NDArray[np.float64]) -> None:
-        """Keep a point; on disk when this returns."""
-        self._points[at] = sums
+    def add(self, at: Key, sums: Sums, of: str = "") -> None:
+        """Keep a point; on disk when this returns. `of` says what it is a point of, besides the landscape itself."""
+        self._points[of, at] = sums
         if self._file >= 0:
-            self._append(json.dumps({"at": list(at), "sums": [None if np.isnan(v) else float(v) for v in sums]}))
+            about = {"of": of} if of else {}
+            self._append(json.dumps({"at": list(at), **about, "sums": [_number(v) for v in sums]}))
 
     def close(self) -> None:
         """Close the file."""
@@ -99,5 +122,15 @@ class Store:
             self._file = -1
 
     def _append(self, line: str) -> None:
-        os.write(self._file, f"{line}\n".encode())
-        os.fsync(self._file)
+        data = f"{line}\n".encode()
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(28, "no space left on the device")
+            os.fsync(self._file)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error}") from error
+
+
+def _number(value: float) -> float | str:
+    """A number that JSON has; else its name, which `float` reads."""
+    return float(value) if np.isfinite(value) else repr(float(value))

@@ -1,72 +1,77 @@
-"""A smooth function through measured points: Chebyshev polynomials, or cubic splines where those ring."""
+"""A smooth function through measured points: polynomials, splines or radial functions, whichever fits held-out points.
+
+Every kind is linear in the measured values, so that whole vectors of them (one for each sequence of the text) can be
+carried to any place, and an error bar with them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, RegularGridInterpolator
+from scipy.interpolate import CubicSpline, LinearNDInterpolator, RBFInterpolator
 from scipy.optimize import minimize
 
 from palmette.core.errors import BadParameter
 
-__all__ = ["Surrogate", "lobatto"]
+__all__ = ["Kind", "Surrogate", "basis"]
 
 Points = NDArray[np.float64]
+Kind = Literal["chebyshev", "spline", "cubic", "quintic", "linear"]
+Apply = Callable[[Points, Points], Points]  # places (m, axes) and values (n, k) to values (m, k)
 
 
-def lobatto(count: int) -> Points:
-    """Chebyshev nodes of the second kind on [-1, 1], ascending; those of 2^k + 1 hold those of 2^(k-1) + 1, exactly.
-
-    >>> lobatto(3)
-    array([-1.,  0.,  1.])
-    """
-    share = np.arange(count) / (count - 1)
-    nodes = np.array([-np.cos(np.pi * min(s, 1 - s)) if s != 0.5 else 0.0 for s in share])
-    return np.where(share > 0.5, -nodes, nodes)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A function on a box, through values at the Chebyshev points of each axis.
+    """A function on a box.
 
     Args:
         low: the box's lower corner, one number for each axis (1 or 2).
         high: its upper corner.
-        values: float64[n] or float64[n, n] at the Lobatto nodes of each axis.
-        kind: "chebyshev", "spline", or "linear", which alone takes NaN: it is NaN beside them.
+        points: where values are known, float64[n, axes].
+        values: float64[n], or float64[n, k] for k functions at once.
+        kind: "chebyshev" (the polynomial of that total degree with the least squares), "spline" (cubic, on a full
+            grid), "cubic" and "quintic" (radial functions), or "linear", which alone takes NaN: it is NaN beside them.
+        degree: of "chebyshev".
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    points: Points
     values: Points
-    kind: str = "chebyshev"
+    kind: Kind = "chebyshev"
+    degree: int = 0
 
     def __call__(self, *at: Any) -> Any:
-        """Values at points; each coordinate an array or a number."""
-        scaled = [self._scaled(np.asarray(x, float), axis) for axis, x in enumerate(at)]
-        if len(scaled) != len(self.low):
+        """Values at places; each coordinate an array or a number."""
+        if len(at) != len(self.low):
             raise BadParameter(f"{len(at)} coordinates for {len(self.low)} axes")
-        return self._function(*np.broadcast_arrays(*scaled))
+        spots = np.broadcast_arrays(*(np.asarray(x, float) for x in at))
+        shape = spots[0].shape
+        flat = self._scaled(np.stack([s.reshape(-1) for s in spots], axis=-1))
+        columns = self.values.reshape(len(self.points), -1)
+        return self._apply(flat, columns).reshape((*shape, *self.values.shape[1:]))
+
+    def of(self, values: Points) -> Surrogate:
+        """The same way of going through the same points, with other values."""
+        made = Surrogate(self.low, self.high, self.points, values, self.kind, self.degree)
+        made.__dict__["_apply"] = self._apply
+        return made
 
     def gradient(self, *at: float) -> Points:
         """The slope along each axis."""
-        rows: list[float] = []
-        for axis in range(len(at)):
-            if self.kind == "chebyshev":
-                spots = [self._scaled(np.asarray(x, float), i) for i, x in enumerate(at)]
-                slope = chebyshev.chebder(self._coefficients(), axis=axis) * 2 / (self.high[axis] - self.low[axis])
-                rows.append(float(_evaluated(np.asarray(slope, np.float64), spots)))
-                continue
-            width = 1e-4 * (self.high[axis] - self.low[axis])
+        slope = []
+        for axis, (a, b) in enumerate(zip(self.low, self.high, strict=True)):
+            width = 1e-4 * (b - a)
             up, down = list(at), list(at)
             up[axis], down[axis] = at[axis] + width, at[axis] - width
-            rows.append((float(self(*up)) - float(self(*down))) / (2 * width))
-        return np.array(rows)
+            slope.append((float(self(*up)) - float(self(*down))) / (2 * width))
+        return np.array(slope)
 
     def argmin(self) -> tuple[tuple[float, ...], float]:
         """Where it is lowest inside the box, and the value there."""
@@ -79,20 +84,21 @@ class Surrogate:
         point = found.x if found.fun <= grid[best] else np.array(start)
         return tuple(float(x) for x in point), float(min(found.fun, grid[best]))
 
-    def barrier(self, one: Sequence[float], two: Sequence[float], steps: int = 201) -> float:
-        """How far the loss rises above the straight line between the losses at two points (Frankle et al. 2020)."""
+    def barrier(self, one: Sequence[float], two: Sequence[float], steps: int = 201) -> tuple[float, float]:
+        """How far it rises above the straight line between its values at two points, and at which share of the way.
+
+        Frankle et al. 2020, Linear mode connectivity and the lottery ticket hypothesis (arXiv 1912.05671).
+        """
         t = np.linspace(0, 1, steps)
         path = self(*[a + t * (b - a) for a, b in zip(one, two, strict=True)])
-        return float(np.max(path - (path[0] + t * (path[-1] - path[0]))))
+        above = path - (path[0] + t * (path[-1] - path[0]))
+        return float(np.max(above)), float(t[int(np.argmax(above))])
 
     def basin_radius(self, rise: float, angles: int = 64, centre: Sequence[float] | None = None) -> Points:
-        """For rays from the centre, how far the loss stays within `rise` of its value there; inf where the box ends."""
+        """For rays from the centre, how far it stays within `rise` of its value there; inf where the box ends."""
         origin = np.zeros(len(self.low)) if centre is None else np.asarray(centre, float)
-        rays = (
-            np.array([[-1.0], [1.0]])
-            if len(self.low) == 1
-            else np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0, 2 * np.pi, angles, endpoint=False)])
-        )
+        turn = np.linspace(0, 2 * np.pi, angles, endpoint=False)
+        rays = np.array([[-1.0], [1.0]]) if len(self.low) == 1 else np.stack([np.cos(turn), np.sin(turn)], axis=-1)
         before = float(self(*origin))
         made = []
         for ray in rays:
@@ -103,54 +109,81 @@ class Surrogate:
             made.append(float(along[int(np.argmax(over))]) if over.any() else float("inf"))
         return np.array(made)
 
-    def _scaled(self, x: Points, axis: int) -> Points:
-        low, high = self.low[axis], self.high[axis]
-        return np.asarray(2 * (x - low) / (high - low) - 1)
+    def contour(self, level: float, size: int = 201) -> list[Points]:
+        """The lines on which it has this value, each float64[k, 2]; of a line, the single points."""
+        if len(self.low) == 1:
+            x = np.linspace(self.low[0], self.high[0], size)
+            y = self(x) - level
+            at = np.flatnonzero(y[:-1] * y[1:] < 0)
+            return [np.array([[x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])]]) for i in at]
+        from contourpy import contour_generator
 
-    def _coefficients(self) -> Points:
-        made = self.values
-        for axis in range(made.ndim):
-            nodes = lobatto(made.shape[axis])
-            matrix = np.linalg.inv(chebyshev.chebvander(nodes, len(nodes) - 1))
-            made = np.moveaxis(np.tensordot(matrix, made, axes=(1, axis)), 0, axis)
-        return made
+        x, other, z = self.sheet(size)
+        return [np.asarray(line, np.float64) for line in contour_generator(x, other, z.T).lines(level)]
 
-    @property
-    def _function(self) -> Callable[..., Any]:
+    def sheet(self, size: int) -> tuple[Points, Points, Points]:
+        """Ticks of both axes, and the values at [first, second]; computed once."""
+        if size not in self._sheets:
+            x, y = (np.linspace(a, b, size) for a, b in zip(self.low, self.high, strict=True))
+            self._sheets[size] = (x, y, self(*np.meshgrid(x, y, indexing="ij")))
+        return self._sheets[size]
+
+    @cached_property
+    def _sheets(self) -> dict[int, tuple[Points, Points, Points]]:
+        return {}
+
+    def _scaled(self, x: Points) -> Points:
+        low, high = np.array(self.low), np.array(self.high)
+        return np.asarray(2 * (x - low) / (high - low) - 1, np.float64)
+
+    @cached_property
+    def _apply(self) -> Apply:
+        nodes = self._scaled(self.points)
         if self.kind == "chebyshev":
-            coefficients = self._coefficients()
-            return lambda *x: _evaluated(coefficients, x)
+            return _polynomial(nodes, self.degree)
+        if self.kind == "spline":
+            return _spline(nodes)
         if self.kind == "linear":
-            grid = RegularGridInterpolator([lobatto(n) for n in self.values.shape], self.values, bounds_error=False)
-            return lambda *x: grid(np.stack(x, axis=-1))
-        if self.values.ndim == 1:
-            spline: Callable[..., Any] = CubicSpline(lobatto(len(self.values)), self.values)
-            return spline
-        rows = CubicSpline(lobatto(self.values.shape[1]), self.values, axis=1)
-        nodes = lobatto(self.values.shape[0])
-
-        def both(x: Points, y: Points) -> Points:
-            flat = np.ravel(y)
-            columns = CubicSpline(nodes, rows(flat), axis=0)  # one column for each point
-            found = [columns(a)[i] for i, a in enumerate(np.ravel(x))] if flat.size <= 64 else _diagonal(columns, x)
-            return np.reshape(found, np.shape(x))
-
-        return both
+            return _linear(nodes)
+        kernel, degree = self.kind, 2 if self.kind == "quintic" else 1
+        return lambda at, values: np.asarray(RBFInterpolator(nodes, values, kernel=kernel, degree=degree)(at))
 
 
-def _evaluated(coefficients: Points, at: Sequence[Points]) -> Points:
-    if len(at) == 1:
-        return np.asarray(chebyshev.chebval(at[0], coefficients))
-    return np.asarray(chebyshev.chebval2d(at[0], at[1], coefficients))
+def basis(at: Points, degree: int) -> Points:
+    """Products of Chebyshev polynomials of a total degree, float64[m, terms]."""
+    if at.shape[1] == 1:
+        return np.asarray(chebyshev.chebvander(at[:, 0], degree))
+    x, y = chebyshev.chebvander(at[:, 0], degree), chebyshev.chebvander(at[:, 1], degree)
+    return np.stack([x[:, i] * y[:, k - i] for k in range(degree + 1) for i in range(k + 1)], axis=-1)
 
 
-def _diagonal(columns: Any, x: Points) -> Points:
-    """Column i at the i-th number, without the whole square."""
-    flat = np.ravel(x)
-    place = np.clip(np.searchsorted(columns.x, flat, side="right") - 1, 0, len(columns.x) - 2)
-    offset = flat - columns.x[place]
-    spots = np.arange(len(flat))
-    made = np.zeros(len(flat))
-    for power in range(columns.c.shape[0]):
-        made = made * offset + columns.c[power, place, spots]
-    return made
+def _polynomial(nodes: Points, degree: int) -> Apply:
+    inverse = np.linalg.pinv(basis(nodes, degree))
+    return lambda at, values: np.asarray(basis(at, degree) @ (inverse @ values))
+
+
+def _spline(nodes: Points) -> Apply:
+    """Cubic splines, along each axis of a full grid."""
+    ticks = [np.unique(column) for column in nodes.T]
+    order = np.lexsort(nodes.T[::-1])
+    if len(ticks) == 1:
+        return lambda at, values: np.asarray(CubicSpline(ticks[0], values[order])(at[:, 0]))
+    ways = [CubicSpline(tick, np.eye(len(tick))) for tick in ticks]
+
+    def apply(at: Points, values: Points) -> Points:
+        grid = values[order].reshape(len(ticks[0]), len(ticks[1]), -1)
+        return np.asarray(np.einsum("mi,ijk,mj->mk", ways[0](at[:, 0]), grid, ways[1](at[:, 1]), optimize=True))
+
+    return apply
+
+
+def _linear(nodes: Points) -> Apply:
+    if nodes.shape[1] == 2:
+        return lambda at, values: np.asarray(LinearNDInterpolator(nodes, values)(at))
+    order = np.argsort(nodes[:, 0])
+    x = nodes[order, 0]
+
+    def apply(at: Points, values: Points) -> Points:
+        return np.stack([np.interp(at[:, 0], x, column[order]) for column in values.T], axis=-1)
+
+    return apply

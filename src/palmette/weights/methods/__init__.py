@@ -1,9 +1,13 @@
-"""Merge methods: mergekit 0.1.5's twenty, each a pure function of a tensor's blocks, named as its recipes name them."""
+"""Merge methods, each a pure function of a tensor's blocks: mergekit 0.1.5's twenty, named as its recipes name them,
+then those past it.
+"""
 
 from __future__ import annotations
 
 from palmette.weights.methods.average import linear, passthrough
 from palmette.weights.methods.base import Each, Method, Setting, settings
+from palmette.weights.methods.beyond.mask import consensus, emr, magmax
+from palmette.weights.methods.beyond.spectral import iso_c, iso_cts, knots, tsv
 from palmette.weights.methods.drop import dare_linear, dare_ties, della, della_linear
 from palmette.weights.methods.pair import arcee_fusion, nearswap
 from palmette.weights.methods.ram import ram, ramplus_tl
@@ -35,5 +39,12 @@ _TABLE = [
     Method(nearswap, "alchemonaut/QuartetAnemoi-70B", "first", most=1),
     Method(arcee_fusion, "arcee.ai", "first", most=1, rows=lambda _: True),
     Method(passthrough, "mergekit", "unused", most=1, steady=lambda p: p.get("scale") in (None, 1, [1], [1.0])),
+    Method(tsv, "2412.00081"),
+    Method(iso_c, "2502.04959"),
+    Method(iso_cts, "2502.04959"),
+    Method(knots, "2410.19735"),
+    Method(consensus, "2405.07813"),
+    Method(emr, "2405.17461"),
+    Method(magmax, "2407.06322"),
 ]
 METHODS = {method.name: method for method in _TABLE}

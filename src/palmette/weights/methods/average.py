@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from palmette.core.errors import BadParameter
-from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Mixture
 from palmette.weights.methods.base import Each, spread
 
 __all__ = ["linear", "passthrough"]
@@ -35,13 +36,9 @@ def linear(inputs: Inputs, weight: Each, normalize: bool = True) -> Combine:
     if normalize and abs(whole) < 1e-8:
         raise BadParameter(f"the weights {weights} sum to zero, so their average does not exist; set normalize: false")
 
-    def combine(block: Block) -> Array:
-        made = inputs.kernels.blend(block.models, weights)
-        if normalize:  # the weights as the arithmetic holds them, added in its type
-            made /= np.add.reduce(np.array(weights, made.dtype), dtype=made.dtype)
-        return made
-
-    return combine
+    kind = np.float64 if inputs.arithmetic == "F64" else np.float32
+    divisor = float(np.add.reduce(np.array(weights, kind), dtype=kind)) if normalize else 1.0
+    return Mix(inputs.kernels, Mixture(tuple(weights), once=True, divisor=divisor))  # weights summed in their type
 
 
 def passthrough(inputs: Inputs, scale: Each | None = None) -> Combine:

@@ -5,13 +5,15 @@ inputs' inner products alone, so one pass over the tensors (their Gram matrix) a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
-from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Mixture, NumpyKernels, total
 from palmette.weights.methods.base import Each, spread
 from palmette.weights.methods.task import deltas
 
@@ -29,11 +31,26 @@ def gram(inputs: Inputs, differences: bool = False) -> Matrix:
         arrays = list(deltas(inputs, block)) if differences else block.models
         return {f"{i} {j}": inputs.kernels.dots(arrays[i], arrays[j], inputs.leaf) for i, j in pairs}
 
-    sums = inputs.sums(visit)
+    sums = _quickly(inputs, pairs, differences) or inputs.sums(visit)
     made = np.zeros((count, count))
     for i, j in pairs:
         made[i, j] = made[j, i] = sums.get(f"{i} {j}", 0.0)
     return made
+
+
+def _quickly(inputs: Inputs, pairs: Sequence[tuple[int, int]], differences: bool) -> dict[str, float] | None:
+    """The same sums from stored bfloat16 in one go, if the kernels can."""
+    plain = inputs.stored("BF16") and (inputs.exact or not differences)
+    if not plain or type(inputs.kernels).products is NumpyKernels.products:
+        return None
+    found: list[Matrix] = []
+    for span in inputs.spans():
+        part = inputs.kernels.products(*inputs.packed(span), inputs.leaf, differences)
+        if part is None:
+            return None
+        found.append(part)
+    sums = np.concatenate(found, axis=1) if found else np.zeros((len(pairs), 0))
+    return {f"{i} {j}": total(row) for (i, j), row in zip(pairs, sums, strict=True)}
 
 
 def slerp(inputs: Inputs, t: float) -> Combine:
@@ -52,10 +69,7 @@ def slerp(inputs: Inputs, t: float) -> Combine:
     products = gram(inputs)
     one, other = _arc(products[0, 0], products[1, 1], products[0, 1], t, 0.9995)
 
-    def combine(block: Block) -> Array:
-        return inputs.kernels.combine(block.models, [one, other])
-
-    return combine
+    return Mix(inputs.kernels, Mixture((one, other)))
 
 
 def _arc(aa: float, bb: float, ab: float, t: float, parallel: float) -> tuple[float, float]:
@@ -94,12 +108,7 @@ def nuslerp(inputs: Inputs, weight: Each, nuslerp_row_wise: bool = False, nusler
     products = gram(inputs, differences)
     one, other = _arc(products[0, 0], products[1, 1], products[0, 1], t, 1 - 1e-7)
 
-    def combine(block: Block) -> Array:
-        arrays = list(deltas(inputs, block)) if differences else block.models
-        made = inputs.kernels.combine(arrays, [one, other])
-        return made + block.anchor if differences else made
-
-    return combine
+    return Mix(inputs.kernels, Mixture((one, other), differences=differences, anchor=float(differences)))
 
 
 def _by_lines(inputs: Inputs, t: float, by_row: bool, differences: bool) -> Combine:
@@ -179,14 +188,8 @@ def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps
         shares[0] = 1.0
     else:
         shares = weights / length * float(weights @ norms) / lengths
-    coefficients = [float(s) for s in shares]
-
-    def combine(block: Block) -> Array:
-        arrays = list(deltas(inputs, block)) if differences else block.models
-        made = inputs.kernels.combine(arrays, coefficients)
-        return made + block.anchor if differences else made
-
-    return combine
+    coefficients = tuple(float(s) for s in shares)
+    return Mix(inputs.kernels, Mixture(coefficients, differences=differences, anchor=float(differences)))
 
 
 def _tangent(point: Matrix, weights: Matrix, cosines: Matrix) -> Matrix:
@@ -239,12 +242,7 @@ def karcher(inputs: Inputs, max_iter: int = 10, tol: float = 1e-5) -> Combine:
                 break
             point = _unit(_walk(point, tangent, cosines), cosines)
         shares[alive] = point * norms[alive].mean() / norms[alive]
-    coefficients = [float(s) for s in shares]
-
-    def combine(block: Block) -> Array:
-        return inputs.kernels.combine(block.models, coefficients)
-
-    return combine
+    return Mix(inputs.kernels, Mixture(tuple(float(s) for s in shares)))
 
 
 def _unit(point: Matrix, cosines: Matrix) -> Matrix:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Mixture
 from palmette.weights.methods.sphere import gram
 from palmette.weights.methods.task import deltas
 
@@ -29,13 +30,16 @@ def model_stock(inputs: Inputs, filter_wise: bool = False) -> Combine:
     """
     count = len(inputs.models)
     by_row = filter_wise and len(inputs.shape) > 1
-    whole = np.zeros(1) if by_row else _ratio(gram(inputs, True)[None])
+    if not by_row:
+        t = np.float64 if inputs.arithmetic == "F64" else np.float32
+        share = t(_ratio(gram(inputs, True)[None])[0])
+        ones = (1.0,) * count
+        return Mix(inputs.kernels, Mixture(ones, divisor=count, factor=float(share), anchor=float(t(1) - share)))
 
     def combine(block: Block) -> Array:
-        t = _ratio(_row_products(deltas(inputs, block), inputs)) if by_row else whole
         kind = block.anchor.dtype
         mean = inputs.kernels.combine(block.models, [1.0] * count) / kind.type(count)
-        share = np.repeat(t.astype(kind), inputs.width) if by_row else t.astype(kind)
+        share = np.repeat(_ratio(_row_products(deltas(inputs, block), inputs)).astype(kind), inputs.width)
         made: Array = mean * share + block.anchor * (kind.type(1) - share)
         return made
 

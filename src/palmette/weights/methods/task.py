@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
-from palmette.weights.blocks import Block, Combine, Inputs
+from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
+from palmette.weights.kernels import Mixture
 from palmette.weights.kernels import elect as elect_signs
 from palmette.weights.methods.base import Each, spread
 
@@ -58,6 +59,10 @@ class TaskVectors:
             raise BadParameter(f"the weights {weights} sum to zero and cannot be normalised; set normalize: false")
         if sparse and dear and self.rescale and len(weights) * inputs.count <= REMEMBERED:
             sparse = _remembered(sparse)
+        if inputs.exact and not sparse and not self.elect:
+            whole = _sum_of(weights, inputs) if self.normalize else 1.0
+            made = Mixture(tuple(weights), differences=True, divisor=whole, factor=self.lambda_, anchor=1.0)
+            return Mix(inputs.kernels, made)
         factors = self._factors(inputs, sparse) if self.rescale and sparse else [1.0] * len(weights)
 
         def combine(block: Block) -> Array:
@@ -116,6 +121,11 @@ class TaskVectors:
         sums = inputs.sums(visit)
         pairs = [(sums.get(f"whole {i}", 0.0), sums.get(f"kept {i}", 0.0)) for i in range(len(inputs.models))]
         return [whole / kept if kept > 0 else 1.0 for whole, kept in pairs]
+
+
+def _sum_of(weights: Sequence[float], inputs: Inputs) -> float:
+    """Of the weights as the arithmetic holds them."""
+    return float(np.array(weights, np.float64 if inputs.arithmetic == "F64" else np.float32).sum())
 
 
 def _remembered(sparse: Sparse) -> Sparse:

@@ -16,7 +16,7 @@ from palmette.weights.methods import METHODS, settings
 from palmette.weights.recipe.values import check
 
 __all__ = ["Choice", "Entry", "Module", "Recipe", "Reference", "Slice", "TokenSource", "Tokenizer", "recipe_of",
-           "read_recipe", "read_recipes"]  # fmt: skip
+           "read_recipe", "read_recipes", "reference_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _entry(value: Any, path: str, in_slice: bool) -> Entry:
         if not whole or not 0 <= found[0] <= found[1]:
             raise RecipeError(f"{path}.layer_range", f"should be [first, end) with 0 <= first <= end, not {found!r}")
         layers = (found[0], found[1])
-    return Entry(_reference(table["model"], f"{path}.model"), _parameters(table.get("parameters"), path), layers)
+    return Entry(reference_of(table["model"], f"{path}.model"), _parameters(table.get("parameters"), path), layers)
 
 
 def _tokenizer(top: Mapping[str, Any]) -> Tokenizer | None:
@@ -274,14 +274,14 @@ def _tokenizer(top: Mapping[str, Any]) -> Tokenizer | None:
 
 
 def _token_origin(value: Any, path: str) -> str | Reference:
-    return value if value in ("union", "base") else _reference(value, path)
+    return value if value in ("union", "base") else reference_of(value, path)
 
 
 def _token(value: Any, path: str) -> TokenSource:
     table = _table(value, path, ("source", "force"), ("source",))
     source, force = table["source"], bool(table.get("force", False))
     if not isinstance(source, dict) or "kind" not in source:
-        return TokenSource("model", _reference(source, f"{path}.source"), None, force)
+        return TokenSource("model", reference_of(source, f"{path}.source"), None, force)
     if source["kind"] == "zero":
         return TokenSource("zero", force=force)
     if source["kind"] != "model_token":
@@ -290,14 +290,19 @@ def _token(value: Any, path: str) -> TokenSource:
     if (inner.get("token") is None) == (inner.get("token_id") is None):
         raise RecipeError(f"{path}.source", "give exactly one of token and token_id")
     token = str(inner["token"]) if inner.get("token") is not None else int(inner["token_id"])
-    return TokenSource("token", _reference(inner["model"], f"{path}.source.model"), token, force)
+    return TokenSource("token", reference_of(inner["model"], f"{path}.source.model"), token, force)
 
 
 def _maybe_reference(value: Any, path: str) -> Reference | None:
-    return None if value is None else _reference(value, path)
+    return None if value is None else reference_of(value, path)
 
 
-def _reference(value: Any, path: str) -> Reference:
+def reference_of(value: Any, path: str) -> Reference:
+    """A model as a recipe names it: text, or a table.
+
+    Raises:
+        RecipeError: for anything else.
+    """
     if isinstance(value, dict):
         table = _table(value, path, ("model", "lora", "override_architecture"), ("model",))
         model, lora = (_located(table.get(k), f"{path}.{k}") for k in ("model", "lora"))
@@ -315,7 +320,7 @@ def _located(value: Any, path: str) -> tuple[str | None, str | None]:
     if value is None:
         return None, None
     if isinstance(value, str):
-        inner = _reference(value, path)
+        inner = reference_of(value, path)
         return inner.path, inner.revision
     table = _table(value, path, ("path", "revision"), ("path",))
     return str(table["path"]), None if table.get("revision") is None else str(table["revision"])

@@ -1,20 +1,17 @@
-"""Directions as recipes: what they are is said in few words (seed, norm, checkpoints); they are made when needed."""
+"""Directions as recipes: what they are is said in few words (seed, norm, bits); they are made when needed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
-from palmette.core.checkpoint import open_checkpoint
-from palmette.core.errors import BadParameter, MismatchedModels
-from palmette.weights.landscape.space import Part, Space
+from palmette.core.errors import BadParameter
+from palmette.weights.landscape.space import Space
 
-__all__ = ["Between", "Direction", "Gradient", "Norm", "OneD", "Quantised", "Random", "cosine", "normalised"]
+__all__ = ["Direction", "Like", "Norm", "OneD", "Quantised", "Random", "Scaled", "cosine", "normalised"]
 
 Norm = Literal["filter", "layer", "element", "none"]
 OneD = Literal["zero", "rms", "abs"]
@@ -30,6 +27,10 @@ class Direction:
     def make(self, space: Space, metric: Any = None) -> Any:
         """The vector, float32[space.size]."""
         raise NotImplementedError
+
+    def __str__(self) -> str:
+        kind, *rest = self.spec().items()  # what is given, and not what is empty
+        return f"{kind[1]}({', '.join(f'{key}={value}' for key, value in rest if value not in ('', ()))})"
 
 
 @dataclass(frozen=True)
@@ -56,35 +57,35 @@ class Random(Direction):
         flat = torch.zeros(space.size)
         for part in space.parts:
             if self.select in part.name:
-                key = hashlib.sha256(f"{self.seed}/{part.name}".encode()).digest()
-                draw = torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
-                space.view(flat, part).normal_(generator=draw)
+                _draw(space.view(flat, part), self.seed, part.name)
         return normalised(flat.to(space.device), space, self.norm, self.one_d)
 
 
 @dataclass(frozen=True)
-class Between(Direction):
-    """From the model to another checkpoint: 1 is that checkpoint.
+class Like(Direction):
+    """Gaussian numbers, every unit with the length that it has in another direction: a typical one beside a special.
 
     Args:
-        folder: its folder.
+        of: the other direction.
+        seed: of the numbers.
     """
 
-    folder: str
+    of: Direction
+    seed: int = 0
+
+    def spec(self) -> dict[str, Any]:
+        """See Direction."""
+        return {"kind": "like", "of": self.of.spec(), "seed": self.seed}
+
+    def __str__(self) -> str:
+        return f"random, unit by unit as long as {self.of} (seed={self.seed})"
 
     def make(self, space: Space, metric: Any = None) -> Any:
-        """See Direction.
-
-        Raises:
-            MismatchedModels: for a checkpoint with other tensors.
-        """
-        other = open_checkpoint(_path(self.folder))
-        flat = torch.empty(space.size)
+        """See Direction."""
+        model, flat = self.of.make(space, metric), torch.zeros(space.size)
         for part in space.parts:
-            flat[part.start : part.start + part.size] = torch.from_numpy(
-                np.array(_tensor(other, part, self.folder), np.float32)
-            ).reshape(-1)
-        return flat.to(space.device).sub_(space.origin)
+            _draw(space.view(flat, part), self.seed, part.name)
+        return normalised(flat.to(space.device), space, "filter", "rms", model)
 
 
 @dataclass(frozen=True)
@@ -115,31 +116,37 @@ class Quantised(Direction):
 
 
 @dataclass(frozen=True)
-class Gradient(Direction):
-    """The gradient of the loss, brought to the length of a random direction with the same `norm` (steepest ascent)."""
+class Scaled(Direction):
+    """Another direction, times a number."""
 
-    norm: Norm = "filter"
+    of: Direction
+    size: float
+
+    def spec(self) -> dict[str, Any]:
+        """See Direction."""
+        return {"kind": "scaled", "of": self.of.spec(), "size": self.size}
+
+    def __str__(self) -> str:
+        return f"{self.size:g} × {self.of}"
 
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
-        if metric is None:
-            raise BadParameter("the gradient needs the data: hand the metric over")
-        slope = metric.gradient(space)
-        typical = Random(0, self.norm).make(space).norm()
-        length = slope.norm()
-        if not length > 0:
-            raise BadParameter("the gradient is zero everywhere")
-        return slope * (typical / length)
+        return self.of.make(space, metric).mul_(self.size)
 
 
-def normalised(flat: Any, space: Space, norm: Norm, one_d: OneD = "zero") -> Any:
-    """The same vector with every unit's length that of the model's; units of zeros get zeros. In place."""
+def normalised(flat: Any, space: Space, norm: Norm, one_d: OneD = "zero", like: Any = None) -> Any:
+    """The same vector with every unit's length that of the model's (or of `like`); units of zeros get zeros. In place.
+
+    Raises:
+        BadParameter: for a norm or policy that is none.
+    """
     if norm not in ("filter", "layer", "element", "none") or one_d not in ("zero", "rms", "abs"):
         raise BadParameter(
             f"norm is filter, layer, element or none and one_d zero, rms or abs, not {norm!r}, {one_d!r}"
         )
+    sizes = space.origin if like is None else like
     for part in space.parts:
-        d, w = space.view(flat, part), space.view(space.origin, part)
+        d, w = space.view(flat, part), space.view(sizes, part)
         if len(part.shape) < 2:
             if one_d == "zero":
                 d.zero_()
@@ -162,6 +169,12 @@ def cosine(one: Any, two: Any) -> float:
     return float(a @ b) / lengths if lengths else 0.0
 
 
+def _draw(view: Any, seed: int, name: str) -> None:
+    """Gaussian numbers that depend on the seed and the parameter's name only."""
+    key = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    view.normal_(generator=torch.Generator().manual_seed(int.from_bytes(key[:7], "big")))
+
+
 def _to_length(d: Any, w: Any, axis: int | None) -> None:
     """Units of `d` get the lengths of `w`'s; a unit is what lies along `axis`, or everything."""
     if axis is None:
@@ -169,21 +182,3 @@ def _to_length(d: Any, w: Any, axis: int | None) -> None:
     else:
         mine, wanted = d.norm(dim=axis, keepdim=True), w.norm(dim=axis, keepdim=True)
     d.mul_(torch.where(mine > 0, wanted / mine.clamp_min(1e-30), torch.zeros_like(mine)))
-
-
-def _tensor(other: Mapping[str, Any], part: Part, folder: str) -> Any:
-    """A parameter in a checkpoint, whose names may lack or have the model's own prefix."""
-    bare = part.name.partition(".")[2]
-    name = next((n for n in (part.name, bare, f"model.{part.name}", f"transformer.{part.name}") if n in other), None)
-    if name is None:
-        raise MismatchedModels(f"{folder}: no tensor {part.name!r}; is it another architecture?")
-    found = other[name]
-    if found.shape != part.shape:
-        raise MismatchedModels(f"{folder}: {name!r} has the shape {list(found.shape)}, the model {list(part.shape)}")
-    return found
-
-
-def _path(folder: str) -> Any:
-    from pathlib import Path
-
-    return Path(folder).expanduser()

@@ -1,30 +1,30 @@
-"""`palmette merge`: carry out a merge recipe, or say what it would do."""
+"""`palmette merge RECIPE OUT` and `palmette merge plan RECIPE`: carry out a merge recipe, or say what it would do."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
-from palmette.cli.shared import debug_option
-from palmette.core.errors import UsageError
-from palmette.models.hub import snapshot
+from palmette.cli.debug import debug_option
+from palmette.cli.merge.bar import moving
+from palmette.cli.merge.fetch import fetch
+from palmette.core.errors import UsageError, near_miss
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import Merge, open_plan
-from palmette.weights.plan import Options, Plan
+from palmette.weights.plan import Missing, Options, Plan
 from palmette.weights.recipe.schema import Recipe, read_recipes
 from palmette.weights.report import report, summary
 
-__all__ = ["command"]
+__all__ = ["command", "read", "read_documents", "size_in_bytes", "text_of"]
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-@click.command("merge", short_help="Merge models by a recipe.")
+@click.command("run", short_help="Merge models by a recipe (the word run may be left out).")
 @click.argument("words", nargs=-1, metavar="[plan] RECIPE [OUT]")
 @click.option("--seed", "--random-seed", default=0, show_default=True, help="Same seed, same bytes.")
 @click.option(
@@ -36,11 +36,24 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 )
 @click.option("--allow-crimes", is_flag=True, help="Merge models of different architectures.")
 @click.option("--unsafe-truncate-embeddings", is_flag=True, help="Cut vocabularies of different sizes to the smallest.")
+@click.option(
+    "--missing",
+    type=click.Choice(["error", "present", "base", "skip"]),
+    default="error",
+    show_default=True,
+    help="A tensor that some models lack: refuse, merge those that have it, keep the base's, leave it out.",
+)
 @click.option("--allow-nonfinite", is_flag=True, help="Let NaN and infinity through instead of refusing them.")
 @click.option(
     "--out-shard-size", default="5G", show_default=True, help="The most bytes of one weights file (500M, 5G)."
 )
 @click.option("--threads", "-j", type=click.IntRange(1), help="Tensors computed at once (default: one for each core).")
+@click.option("--sync", is_flag=True, help="Wait until the disk has everything, so that a power cut loses nothing.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Compute on a Ray cluster with a shared file system: local, auto or its address; the same bytes.",
+)
 @click.option("--hash-inputs", is_flag=True, help="Record the SHA-256 of every input file as a whole.")
 @click.option("--report", "with_report", is_flag=True, help="With plan: read the weights and compare the task vectors.")
 @click.option("--json", "as_json", is_flag=True, help="With plan: print one JSON object instead of text.")
@@ -52,9 +65,12 @@ def command(
     compute: str,
     allow_crimes: bool,
     unsafe_truncate_embeddings: bool,
+    missing: Missing,
     allow_nonfinite: bool,
     out_shard_size: str,
     threads: int | None,
+    sync: bool,
+    ray: str | None,
     hash_inputs: bool,
     with_report: bool,
     as_json: bool,
@@ -78,32 +94,54 @@ def command(
         allow_crimes,
         unsafe_truncate_embeddings,
         allow_nonfinite,
+        missing,
     )
-    plan = open_plan(_read(rest[0]), options, snapshot)
+    recipes = read(rest[0])
+    plan = open_plan(recipes, options, fetch)
     if planning:
         _show(plan, with_report, as_json)
         return 0
     for warning in plan.warnings:
         click.echo(f"palmette: {warning}", err=True)
     keep_pages()
-    with _bar(plan, quiet) as progress:
-        made = Merge(plan).save(
-            rest[1], threads=threads, shard_size=_bytes(out_shard_size), hash_inputs=hash_inputs, progress=progress
+    with moving("merging", plan.size, quiet) as progress:
+        made = Merge(plan, tuple(recipes), fetch).save(
+            rest[1],
+            threads=threads,
+            shard_size=size_in_bytes(out_shard_size),
+            hash_inputs=hash_inputs,
+            sync=sync,
+            ray=ray,
+            progress=progress,
         )
     click.echo(f"{made}: {summary(plan)}", err=True)
     return 0
 
 
-def _read(name: str) -> list[Recipe]:
-    """The recipes in a file, one for each stage; - is standard input."""
+def text_of(name: str) -> str:
+    """The recipe's file as text; - is standard input."""
     if name == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the recipe {name!r} cannot be read: {error}") from error
-    return read_recipes(text)
+        return sys.stdin.read()
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = near_miss(name, ("plan", "search", "regmean", "extract", "moe", "stack"))
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the recipe {name!r} cannot be read: {reason}.{hint}") from error
+
+
+def read(name: str) -> list[Recipe]:
+    """The recipes in a file, one for each stage."""
+    return read_recipes(text_of(name))
+
+
+def read_documents(name: str) -> list[Any]:
+    """The same as plain values, the stage that is the result at the end."""
+    from palmette.weights.recipe.document import documents
+
+    text = text_of(name)
+    read_recipes(text)  # says what is wrong with it
+    return sorted(documents(text), key=lambda stage: stage.get("name") is None)
 
 
 def _show(plan: Plan, with_report: bool, as_json: bool) -> None:
@@ -111,7 +149,7 @@ def _show(plan: Plan, with_report: bool, as_json: bool) -> None:
     click.echo(json.dumps(found) if as_json else found["text"])
 
 
-def _bytes(text: str) -> int:
+def size_in_bytes(text: str) -> int:
     """500M, 5G, 5GB or a plain number of bytes."""
     stripped = text.strip().upper().removesuffix("B")
     unit = _UNITS.get(stripped[-1:], 1)
@@ -122,18 +160,3 @@ def _bytes(text: str) -> int:
     if not 1 <= size < 1e18:
         raise UsageError(f"--out-shard-size: {text!r} is no size; write 500M or 5G")
     return int(size)
-
-
-@contextmanager
-def _bar(plan: Plan, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar with bytes a second and the time left, where there is a terminal to show it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("merging"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("merging", total=plan.size)
-        yield lambda count: bar.advance(job, count)

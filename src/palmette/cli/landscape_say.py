@@ -1,0 +1,142 @@
+"""What `palmette landscape` measures for each of its options, writes, and says in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from palmette.core.errors import OutputError, UsageError
+from palmette.models.landscape import (
+    basin,
+    landscape,
+    landscape_shard,
+    robustness,
+    sharpness,
+)
+from palmette.weights.landscape.forward import slow
+from palmette.weights.landscape.landscape import Landscape
+from palmette.weights.landscape.pictures.write import formats, write
+from palmette.weights.landscape.profile import Layers, Profile
+from palmette.weights.landscape.sharpness import Sharpness
+
+__all__ = ["finished", "measured"]
+
+Made = Landscape | Profile | Layers | Sharpness | int
+_HOW = ("metric", "select", "tokens", "length", "dtype", "device", "threads", "workers", "ray")
+_PLANE = ("plane", "line", "merges", "span", "seed", "norm", "tolerance", "grid")
+
+
+def measured(
+    model: str | None, data: str | Mapping[str, str], store: Path | None, progress: Callable[[int, int], None],
+    options: dict[str, Any], asked: list[str],
+) -> Made:  # fmt: skip
+    """The measurement that the options ask for."""
+    how = {name: options[name] for name in _HOW}
+    if options["dtype"] == "bfloat16" and slow(options["device"]):
+        click.echo("palmette: this processor has no products in bfloat16; float32 is many times faster here", err=True)
+    common: dict[str, Any] = how | {"store": store, "progress": progress}
+    if asked == ["profile"]:
+        more = {name: options[name] for name in ("seed", "norm", "span")}
+        return basin(str(model), data, count=options["profile"], **more, **common)
+    if asked == ["layers"]:
+        return robustness(str(model), data, options["layers"], seed=options["seed"], norm=options["norm"], **common)
+    if asked == ["sharpness"]:
+        return sharpness(str(model), data, **how)
+    plane = {name: options[name] for name in _PLANE}
+    if options["shard"] is not None:
+        assert store is not None
+        return landscape_shard(options["shard"], model, data, **plane, **common)
+    return landscape(model, data, **plane, **common)
+
+
+def finished(made: Made, paths: list[Path], options: dict[str, Any]) -> None:
+    """Write every file, and say what was found."""
+    if isinstance(made, int):
+        click.echo(f"{made} points of this shard are measured; without --shard the same command draws all of them")
+        return
+    if isinstance(made, Sharpness):
+        _json(paths[0], made)
+        click.echo(str(made))
+        return
+    wrong = next((path for path in paths if path.suffix not in formats(made)), None)
+    if wrong is not None:
+        raise UsageError(f"{wrong.name!r}: this picture may end in {', '.join(formats(made))}; its points are kept")
+    for path in paths:
+        write(made, path)
+    for flag in made.flags if isinstance(made, Landscape) else ():
+        click.echo(f"palmette: {flag}", err=True)
+    click.echo(made.caption)
+    for line in _said(made, options):
+        click.echo(line)
+    if options["best"] is not None:
+        _recipe(made, options["best"])
+
+
+def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[str]:
+    """What the measurement means, in words."""
+    if isinstance(made, Profile):
+        mean, low, high = made.basin_radius(options["rise"])
+        if mean == float("inf"):
+            return [f"the loss does not rise by {options['rise']:g} in all directions: measure a larger --span"]
+        return [f"basin: up to a relative radius of {mean:.4f} (95 % of the mean: {low:.4f} to {high:.4f}, "
+                f"{len(made.losses)} directions) the loss rises by less than {options['rise']:g}"]  # fmt: skip
+    if isinstance(made, Layers):
+        width = max(len(row[0]) for row in made.rows)
+        return [f"  {name:<{width}}  {a.value:+.4f} ± {2 * a.error:.4f}   noise of the same size {b.value:+.4f}"
+                for name, a, b, _ in made.rows]  # fmt: skip
+    lines = [_mark(name, mark) for name, mark in made.marks.items() if mark.off >= 5e-4]
+    at, value = made.argmin()
+    where = ", ".join(f"{x:.3f} × {label}" for x, label in zip(at, made.labels, strict=True))
+    checked = made.marks["lowest"].loss
+    truth = f"; measured there: {checked.value:.4f} ± {checked.error:.2g}" if checked is not None else ""
+    lines.append(f"lowest: {value:.4f} at {where}{truth}")
+    if made.tasks:
+        own = {name: made.task(name) for name in made.tasks}
+        lines += [
+            f"  {name}: {float(one(*at)):.4f} there, {one.argmin()[1]:.4f} at its own best" for name, one in own.items()
+        ]
+    ends = [name for name in made.others if made.marks[name].off < 5e-4]
+    for name in ends:
+        end = made.marks[name].at
+        height = made.barrier((0.0,) * len(end), end)
+        lines.append(f"barrier on the way to {name}: {height.value:.4f} ± {2 * height.error:.2g}")
+    return lines
+
+
+def _mark(name: str, mark: Any) -> str:
+    own = f"; its own loss {mark.loss.value:.4f} ± {mark.loss.error:.2g}" if mark.loss is not None else ""
+    return f"{name}: nearest at {', '.join(f'{x:.3f}' for x in mark.at)}, {mark.off:.2%} of ‖θ‖ off the plane{own}"
+
+
+def _recipe(made: Landscape | Profile | Layers, path: Path) -> None:
+    """The lowest point of a plane through two checkpoints as a merge recipe: task arithmetic with these weights."""
+    spans = made.facts.get("checkpoints") if isinstance(made, Landscape) else None
+    if not isinstance(made, Landscape) or not spans:
+        raise UsageError("--best needs a plane through two checkpoints: --plane A,B, or --merge with two parents")
+    at = made.argmin()[0]
+    held = {
+        "merge_method": "task_arithmetic", "base_model": spans["base"], "dtype": "float32",
+        "models": [{"model": folder, "parameters": {"weight": round(x, 6)}}
+                   for folder, x in zip(spans["to"], at, strict=True)],
+        "parameters": {"normalize": False},
+    }  # fmt: skip
+    try:
+        path.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")  # JSON is YAML
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def _json(path: Path, made: Sharpness) -> None:
+    said = {
+        "eigenvalues": made.values, "residuals": made.residuals, "standard_error": made.error,
+        "learning_rate": made.learning_rate, "products": made.products, "exact": made.exact, "loss": made.origin.value,
+        **made.facts,
+    }  # fmt: skip
+    try:
+        path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error

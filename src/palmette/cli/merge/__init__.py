@@ -1,0 +1,68 @@
+"""`palmette merge`: merge models, and what belongs to it, one verb a file.
+
+The first word chooses the verb; where it is none, it is a recipe, and the merge is carried out.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+__all__ = ["VERBS", "command"]
+
+VERBS = {
+    "run": "Merge models by a recipe; the word run may be left out: palmette merge RECIPE OUT.",
+    "plan": "Say what a recipe would do, and how the models relate (--report).",
+    "search": "Find a recipe's coefficients by measuring a loss.",
+    "regmean": "Merge models in closed form from their activations (RegMean).",
+    "extract": "Write the difference of two models as a LoRA adapter.",
+    "moe": "Build a mixture of experts from dense models.",
+    "stack": "Build a model of other models' layers.",
+}
+
+
+class Merging(click.Group):
+    """A group whose first word may be left out."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Load a verb's module."""
+        if name not in VERBS:
+            return None
+        home = "run" if name == "plan" else name
+        found = importlib.import_module(f"palmette.cli.merge.{home}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is named, or else run; `plan` and `run` are words of the same command."""
+        if args and args[0] in VERBS and args[0] not in ("run", "plan"):
+            return args[0], self.get_command(ctx, args[0]), args[1:]
+        return "run", self.get_command(ctx, "run"), args
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their lines, without loading them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(
+    "merge",
+    cls=Merging,
+    short_help="Merge models by a recipe.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]},
+)
+def command() -> None:
+    """Merge models by a recipe (mergekit's YAML) into a folder.
+
+    \b
+      palmette merge recipe.yml merged            palmette merge run --help  lists its options
+      palmette merge plan recipe.yml --report
+      palmette merge search recipe.yml --eval examples.jsonl --out best.yml
+    """

@@ -1,0 +1,1 @@
+"""Answering: cited, confined to the graph, or free and then verified; and saying that nothing is known."""

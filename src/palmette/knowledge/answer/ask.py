@@ -1,0 +1,261 @@
+"""Questions answered from a graph, in a way that can be held to account.
+
+    cite      the model picks facts by their numbers, and nothing else; the answer is rendered from them, with quotes
+    confined  the model writes a path of the graph, token by token; only on this machine
+    free      the model writes prose; then every sentence is held against the graph, and what has no support is marked
+    none      no model: the best facts and passages as they are
+
+In every mode a question without support gets no answer, and then no model has been asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from palmette.core.engine import View
+from palmette.core.errors import BadParameter, Unsupported
+from palmette.core.message import Message, Output, Request
+from palmette.core.model import Model
+from palmette.knowledge.answer.confined import GraphConstraint
+from palmette.knowledge.answer.evidence import CARE, Evidence, gather
+from palmette.knowledge.answer.verify import Checked, verify
+from palmette.knowledge.extract.by_model import Local
+from palmette.knowledge.retrieve.passages import Retriever
+from palmette.knowledge.store.read import NOW, When, quoted, triples
+from palmette.knowledge.values import Fact, Quote
+from palmette.tokens.decode import decode
+from palmette.tokens.strategies.beam import beam
+from palmette.tokens.strategies.sampling import greedy
+from palmette.tokens.structure.as_views import constraint
+from palmette.tokens.views.constrain import constrain
+
+__all__ = ["Answer", "MODES", "Mode", "ask"]
+
+Mode = Literal["cite", "confined", "free", "none"]
+MODES: tuple[str, ...] = get_args(Mode)
+MOST_CITED, _TRIES, _ROOM = 6, 2, 64
+_CITE = (
+    "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct "
+    "first, as few as will do. If they do not answer it, name none."
+)
+_FREE = "Answer the question in a few sentences, from these facts alone. If they do not answer it, say so."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with what it stands on.
+
+    Args:
+        text: the answer; where there is none, why.
+        mode: how it was made.
+        abstained: whether there is none.
+        facts: what it says or cites, with quotes.
+        evidence: everything that was found.
+        sentences: in mode "free", its sentences with their support.
+        calls, tokens: what it cost.
+    """
+
+    text: str
+    mode: str
+    abstained: bool
+    facts: tuple[Fact, ...]
+    evidence: Evidence
+    sentences: tuple[Checked, ...] = ()
+    calls: int = 0
+    tokens: int = 0
+
+    @property
+    def quotes(self) -> tuple[Quote, ...]:
+        """The quotes of its facts."""
+        return tuple(dict.fromkeys(quote for fact in self.facts for quote in fact.quotes))
+
+    @property
+    def supported(self) -> bool:
+        """Whether all that is said has support in the graph."""
+        return not self.abstained and all(sentence.facts for sentence in self.sentences)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def ask(
+    search: Retriever, question: str, by: Model | Local | None = None, *, mode: Mode | None = None, care: float = CARE,
+    max_tokens: int = 256, when: When = NOW, abstain: bool = True,
+) -> Answer:  # fmt: skip
+    """Answer a question.
+
+    Args:
+        search: the graph.
+        question: text.
+        by: a model, or None for mode "none".
+        mode: see above; "cite" by default.
+        care: how much of the question must be spoken of; see `gather`.
+        max_tokens: of the model's answer.
+        when: the times.
+        abstain: whether a model may say that the facts do not answer.
+
+    Raises:
+        BadParameter: for a mode without the model that it needs.
+        Unsupported: for mode "confined" with a model that does not give the scores of every token.
+    """
+    mode = mode or ("none" if by is None else "cite")
+    if mode not in MODES:
+        raise BadParameter(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+    if not question.strip():
+        raise BadParameter("the question is empty")
+    if mode != "none" and by is None:
+        raise BadParameter(f"mode {mode!r} needs a model (by=, --model)")
+    if mode == "confined" and not isinstance(by, Local):
+        raise Unsupported(
+            "an answer can be confined only with the scores of every token, which a model on this machine gives; "
+            "mode 'cite' works with every model"
+        )
+    found = gather(search, question, care=care, when=when)
+    if not found.enough:
+        return Answer(f"I cannot answer that from this graph: {found.why}.", mode, True, (), found)
+    if mode == "none" or by is None:
+        return _plain(found)
+    if mode == "confined":
+        assert isinstance(by, Local)
+        return _confined(search, found, by, max_tokens, when, abstain)
+    if not found.facts:
+        return Answer("I cannot answer that from this graph: no fact speaks to it.", mode, True, (), found)
+    if mode == "cite":
+        return _cited(found, by, max_tokens, 0 if abstain else 1)
+    return _free(search, found, by, max_tokens)
+
+
+def _plain(found: Evidence) -> Answer:
+    facts = found.facts[:MOST_CITED]
+    said = _rendered(facts) if facts else f"{found.passages[0].chunk.text} ({found.passages[0].chunk.document})"
+    return Answer(said, "none", False, facts, found)
+
+
+def _rendered(facts: Sequence[Fact]) -> str:
+    """Facts as sentences, each with its first quote's place."""
+    lines = []
+    for fact in facts:
+        place = f" [{fact.quotes[0].document} {fact.quotes[0].start}–{fact.quotes[0].end}]" if fact.quotes else ""
+        lines.append(f"{fact}.{place}")
+    return "\n".join(lines)
+
+
+# -- cite --------------------------------------------------------------------------------------------------------------
+
+
+def _cited(found: Evidence, by: Model | Local, max_tokens: int, least: int) -> Answer:
+    calls = tokens = 0
+    picked: list[str] = []
+    facts = _fitting(by, _CITE, found)
+    ids = [f"F{i}" for i in range(1, len(facts) + 1)]
+    listed = {"type": "array", "items": {"enum": ids}, "uniqueItems": True, "minItems": least, "maxItems": MOST_CITED}
+    schema = {"type": "object", "properties": {"facts": listed}, "required": ["facts"], "additionalProperties": False}
+    said = _told(_CITE, found.question, facts, ids)
+    while calls < _TRIES:
+        text, used = _asked(by, said, schema, max_tokens)
+        calls, tokens = calls + 1, tokens + used
+        try:
+            picked = [i for i in dict.fromkeys(json.loads(text)["facts"]) if i in ids]
+            break
+        except (ValueError, KeyError, TypeError):
+            continue
+    chosen = tuple(facts[int(i[1:]) - 1] for i in picked)
+    if not chosen:
+        return Answer("The facts of this graph do not answer that.", "cite", True, (), found, (), calls, tokens)
+    return Answer(_rendered(chosen), "cite", False, chosen, found, (), calls, tokens)
+
+
+def _fitting(by: Model | Local, task: str, found: Evidence) -> tuple[Fact, ...]:
+    """As many of the facts, the best first, as a context holds with room for an answer.
+
+    Raises:
+        BadParameter: if it does not hold one.
+    """
+    facts = found.facts
+    while isinstance(by, Local):
+        ids = [f"F{i}" for i in range(1, len(facts) + 1)]
+        prompt = by.spoken(by.engine, _told(task, found.question, facts, ids))
+        if by.engine.context_length - len(prompt) > _ROOM:
+            break
+        if len(facts) < 2:
+            raise BadParameter(
+                f"{by.id} holds {by.engine.context_length} tokens, too few for the question with a single fact"
+            )
+        facts = facts[: len(facts) // 2]
+    return facts
+
+
+def _told(task: str, question: str, facts: Sequence[Fact], ids: Sequence[str] | None = None) -> tuple[Message, ...]:
+    lines = []
+    for number, fact in enumerate(facts):
+        quote = f" (“{fact.quotes[0].text}”)" if fact.quotes else ""
+        lines.append(f"{f'{ids[number]}: ' if ids else '- '}{fact}{quote}")
+    listed = "\n".join(lines)
+    return Message.of("system", task), Message.of("user", f"Facts:\n{listed}\n\nQuestion: {question}")
+
+
+def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, max_tokens: int) -> tuple[str, int]:
+    """The model's text, and the tokens of both sides."""
+    if isinstance(by, Model):
+        output = None if schema is None else Output("json", schema, "cited")
+        response = by.respond(Request(tuple(said), max_tokens=max_tokens, temperature=0.0, output=output))
+        return response.text, (response.usage.input + response.usage.output) if response.usage else 0
+    prompt = by.spoken(by.engine, said)
+    room = by.engine.context_length - len(prompt) - 1
+    views: list[View] = [*([] if schema is None else [constraint(schema)]), *by.views]
+    strategy = by.strategy or greedy()
+    most = min(max_tokens, room)
+    done = decode(by.engine, prompt, strategy, views=views, max_tokens=most, seed=by.seed, trace=False).run()
+    return done.text, len(prompt) + len(done.answers[0].tokens)
+
+
+# -- confined ----------------------------------------------------------------------------------------------------------
+
+
+def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, when: When, abstain: bool) -> Answer:
+    store, engine = search.store, by.engine
+    start = found.things or None
+    rule = GraphConstraint(engine, store, start=start, when=when, abstain=abstain)
+    facts = found.facts
+    said = _told("Say the path of facts that answers the question.", found.question, facts)
+    prompt = by.spoken(engine, said)
+    while facts and len(prompt) + max_tokens >= engine.context_length:
+        facts = facts[: len(facts) // 2]
+        prompt = by.spoken(engine, _told("", found.question, facts) if facts else (Message.of("user", found.question),))
+    most = min(max_tokens, engine.context_length - len(prompt) - 1)
+    if most < 8:
+        raise BadParameter(
+            f"the question leaves {by.id} no room to answer: its context holds {engine.context_length} tokens"
+        )
+    views: list[View] = [constrain(rule, "graph"), *by.views]
+    done = decode(engine, prompt, by.strategy or beam(4), views=views, max_tokens=most, seed=by.seed, trace=False).run()
+    for best in done.answers:
+        state = rule.start()
+        for token in best.tokens:
+            state = rule.step(state, token)
+        if rule.accepts(state):
+            break
+    else:
+        return Answer(
+            f"No path was complete within {most} tokens.", "confined", True, (), found, (), 1, len(prompt) + most
+        )
+    cost = len(prompt) + len(best.tokens)
+    hops = rule.hops(state)
+    if not hops:
+        return Answer("The graph does not say.", "confined", True, (), found, (), 1, cost)
+    used = quoted(store, triples(store, [triple for triple, _ in hops]), when=when)
+    return Answer(_rendered(used), "confined", False, tuple(used), found, (), 1, cost)
+
+
+# -- free --------------------------------------------------------------------------------------------------------------
+
+
+def _free(search: Retriever, found: Evidence, by: Model | Local, max_tokens: int) -> Answer:
+    facts = _fitting(by, _FREE, found)
+    text, tokens = _asked(by, _told(_FREE, found.question, facts), None, max_tokens)
+    checked = verify(search, text, found)
+    used = tuple(dict.fromkeys(fact for sentence in checked for fact in sentence.facts))
+    return Answer(text.strip(), "free", not text.strip(), used, found, checked, 1, tokens)

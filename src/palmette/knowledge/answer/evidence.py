@@ -1,0 +1,200 @@
+"""What a graph has to say to a question: facts with their quotes, passages, and whether that is enough to answer at
+all.
+
+No model is asked. The facts are those around the things that the question names and those that were read in the
+passages found for it, ranked by where the walk through the graph spends its time and by the words they share with the
+question; a hub gives its best facts and not all. Where the question names nothing that the graph describes, or much of
+it is about what no passage and no fact mentions, there is no support, and whoever asks should be told so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palmette.knowledge.names import tokens_of
+from palmette.knowledge.retrieve.pagerank import pagerank
+from palmette.knowledge.retrieve.passages import RESTART, Hit, Retriever, words_of
+from palmette.knowledge.retrieve.paths import around
+from palmette.knowledge.retrieve.snapshot import Snapshot
+from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.read import NOW, When, find, quoted, triples
+from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Fact
+
+__all__ = ["CARE", "Evidence", "gather", "stem"]
+
+CARE = 0.85  # the share of a question, by the rarity of its words, that must be spoken of
+FACTS, PASSAGES, HOPS = 40, 8, 2
+Floats = NDArray[np.float64]
+_ENDINGS = (
+    "ations",
+    "ation",
+    "ements",
+    "ement",
+    "ings",
+    "ing",
+    "ers",
+    "er",
+    "ors",
+    "or",
+    "ied",
+    "ies",
+    "ed",
+    "es",
+    "s",
+    "ly",
+    "e",
+    "y",
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found.
+
+    Args:
+        question: what was asked.
+        things: what it names, as numbers of entities.
+        facts: the best first, with quotes.
+        passages: the best first.
+        spoken: the share of the question that facts and passages speak of, 0 to 1.
+        missing: its words that none of them has.
+        care: the share that is needed.
+    """
+
+    question: str
+    things: tuple[int, ...]
+    facts: tuple[Fact, ...]
+    passages: tuple[Hit, ...]
+    spoken: float
+    missing: tuple[str, ...]
+    care: float = CARE
+
+    @property
+    def enough(self) -> bool:
+        """Whether an answer can be supported."""
+        return bool(self.things) and bool(self.facts or self.passages) and self.spoken >= self.care
+
+    @property
+    def why(self) -> str:
+        """Why it is not enough, for a person; empty if it is."""
+        if self.enough:
+            return ""
+        if not self.things:
+            return "the graph describes nothing that the question names"
+        if not (self.facts or self.passages):
+            return "the graph says nothing about what the question names"
+        return f"nothing in the graph speaks of {', '.join(self.missing)}"
+
+
+def gather(
+    search: Retriever, question: str, *, facts: int = FACTS, passages: int = PASSAGES, hops: int = HOPS,
+    care: float = CARE, when: When = NOW,
+) -> Evidence:  # fmt: skip
+    """Find what speaks to a question.
+
+    Args:
+        search: the graph.
+        question: text.
+        facts, passages: how many, at most.
+        hops: how far from what the question names.
+        care: the share of the question's words, by rarity, that must be spoken of; 0 answers whatever is found.
+        when: the times.
+    """
+    store, web = search.store, search.web
+    named = {thing: None for _, _, found in web.lexicon.find(question) for thing in found}
+    words = {stem(word) for word in words_of(question)}
+    described = _described(store, web, list(named), words)
+    things = [int(web.entities[i]) for i in described]
+    hits = search.passages(question, passages)
+    near = around(store, things, hops=hops, most=10 * facts, when=when) if things else []
+    read = _read_in(store, [hit.chunk.id for hit in hits], when)
+    mass = _mass(search, question, web)
+    pool = list(dict.fromkeys([*near, *read]))
+    scored = sorted(range(len(pool)), key=lambda i: (-_score(pool[i], store, web, mass, words), i))
+    best = quoted(store, [pool[i] for i in scored[:facts]], when=when)
+    spoken, missing = _spoken(store, question, hits[:5], best)
+    return Evidence(question, tuple(things), tuple(best), tuple(hits), spoken, tuple(missing), care)
+
+
+def stem(word: str) -> str:
+    """A word without its ending, so that announced meets announcement.
+
+    >>> stem("announced") == stem("announcement") == stem("announces")
+    True
+    """
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word[: -len(ending)]
+    return word
+
+
+def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str]) -> list[int]:
+    """Those of the things that the graph knows: a document or a fact is about them, or a fact that the question asks
+    for ends there. What is only mentioned somewhere is not known.
+    """
+    out = []
+    for thing in named:
+        ids = store.same.all(int(web.entities[thing]))
+        inside = marks(len(ids))
+        about = (
+            f"SELECT 1 FROM assertion WHERE s IN ({inside}) AND retracted_at IS NULL LIMIT 1",
+            f"SELECT 1 FROM mention WHERE entity IN ({inside}) AND last = 0 LIMIT 1",
+        )
+        if any(store.db.rows(sql, ids) for sql in about):
+            out.append(thing)
+            continue
+        sql = (
+            "SELECT DISTINCT r.name FROM assertion a JOIN relation r ON r.id = a.p "
+            f"WHERE a.o IN ({inside}) AND a.retracted_at IS NULL LIMIT 500"
+        )
+        if any(words & {stem(w) for w in tokens_of(name)} for (name,) in store.db.rows(sql, ids)):
+            out.append(thing)
+    return out
+
+
+def _read_in(store: Store, chunks: Sequence[int], when: When) -> list[Fact]:
+    """The facts that were read in these chunks."""
+    condition, values = when.sql()
+    found: dict[tuple[int, int, int], None] = {}
+    for some in batches(chunks):
+        sql = (
+            f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.chunk IN ({marks(len(some))}) AND {condition} "
+            "ORDER BY a.chunk, a.first, a.id"
+        )
+        found |= dict.fromkeys((s, p, o) for s, p, o in store.db.rows(sql, [*some, *values]))
+    return triples(store, list(found))
+
+
+def _mass(search: Retriever, question: str, web: Snapshot) -> Floats:
+    """Where the walk spends its time, for each thing: float64[things]."""
+    seeds = search.seeds(question)
+    return pagerank(web.web, seeds, restart=RESTART)[len(web.chunks) :]
+
+
+def _score(fact: Fact, store: Store, web: Snapshot, mass: Floats, words: set[str]) -> float:
+    said = {stem(w) for w in tokens_of(f"{fact.subject.name} {fact.relation} {fact.object.name}")}
+    ends = 0.0
+    for entity in (fact.subject, fact.object):
+        numbers = [i for i, e in find(store, entity.name) if e == entity]
+        thing = web.of.get(numbers[0]) if numbers else None
+        ends += math.sqrt(float(mass[thing])) if thing is not None else 0.0
+    return ends + 0.5 * len(said & words) / (1 + len(words)) + 0.01 * math.log1p(fact.support)
+
+
+def _spoken(store: Store, question: str, hits: Sequence[Hit], facts: Sequence[Fact]) -> tuple[float, list[str]]:
+    """How much of the question, by the rarity of its words, passages and facts speak of; and the words they lack."""
+    texts = [f"{hit.chunk.title} {hit.chunk.text}" for hit in hits]
+    texts += [f"{f} {' '.join(q.text for q in f.quotes)}" for f in facts]
+    have = {stem(word) for text in texts for word in tokens_of(text)}
+    words = words_of(question)
+    count = int(store.db.rows("SELECT count(*) FROM chunk")[0][0])
+    weight = {w: math.log(1 + (count + 1) / (store.db.seen(w) + 0.5)) for w in words}
+    missing = [w for w in words if stem(w) not in have]
+    total = sum(weight.values())
+    return (1 - sum(weight[w] for w in missing) / total if total else 0.0), missing

@@ -1,0 +1,1 @@
+"""Documents: files become text, text becomes pieces with true offsets."""

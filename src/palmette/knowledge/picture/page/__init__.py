@@ -1,0 +1,1 @@
+"""The page's own script and style sheet."""

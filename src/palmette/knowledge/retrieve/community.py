@@ -1,0 +1,86 @@
+"""Groups of things that stand close together, by Louvain's method (Blondel et al. 2008), for questions about the whole.
+
+Nothing is stored and no summary is written beforehand: groups are computed when somebody asks, from the facts as they
+are then, with networkx (extra `communities`); GPL libraries stay out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from palmette.core.errors import BadParameter, MissingExtra
+from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.store import Store
+
+__all__ = ["Community", "communities"]
+
+LARGEST = 500_000  # facts; beyond, groups take minutes and mean little
+
+
+@dataclass(frozen=True)
+class Community:
+    """A group: its best connected things first, the relations inside by how often, the facts inside."""
+
+    members: tuple[str, ...]
+    relations: tuple[tuple[str, int], ...]
+    facts: int
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.members[:5])} ({len(self.members)} things, {self.facts} facts)"
+
+
+def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) -> list[Community]:
+    """The largest groups of a graph; the same graph and seed give the same groups.
+
+    Args:
+        store: the graph.
+        most: how many groups.
+        least: things in a group.
+        seed: of the method.
+    """
+    try:
+        import networkx
+    except ImportError:
+        raise MissingExtra("communities", "communities") from None
+    facts = store.db.rows("SELECT s, p, o, support FROM fact ORDER BY s, p, o")
+    if len(facts) > LARGEST:
+        raise BadParameter(f"the graph has {len(facts):,} facts; communities are for at most {LARGEST:,}")
+    one = store.same.now()
+    literal = {int(i) for (i,) in store.db.rows("SELECT id FROM entity WHERE literal = 1")}
+    edges: Counter[tuple[int, int]] = Counter()
+    for s, _, o, n in facts:
+        a, b = sorted((one(s), one(o)))
+        if a != b and not {s, o} & literal:
+            edges[a, b] += n
+    web: Any = networkx.Graph()
+    web.add_weighted_edges_from((a, b, w) for (a, b), w in sorted(edges.items()))
+    groups = (
+        [sorted(g) for g in networkx.community.louvain_communities(web, seed=seed) if len(g) >= least] if edges else []
+    )
+    groups.sort(key=lambda g: (-len(g), g))
+    of = {node: i for i, group in enumerate(groups[:most]) for node in group}
+    inside: list[Counter[int]] = [Counter() for _ in groups[:most]]
+    for s, p, o, _ in facts:
+        group = of.get(one(s))
+        if group is not None and of.get(one(o)) == group:
+            inside[group][p] += 1
+    names = _names(store, list(of))
+    relations = {int(i): str(n) for i, n in store.db.rows("SELECT id, name FROM relation")}
+    out = []
+    for members, used in zip(groups[:most], inside, strict=True):
+        ranked = sorted(members, key=lambda i: (-web.degree(i, weight="weight"), i))
+        common = sorted(((relations[p], n) for p, n in used.items()), key=lambda r: (-r[1], r[0]))
+        out.append(Community(tuple(names[i] for i in ranked), tuple(common[:10]), sum(used.values())))
+    return out
+
+
+def _names(store: Store, ids: list[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for some in batches(ids):
+        found |= {
+            int(i): str(n)
+            for i, n in store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
+        }
+    return found

@@ -1,0 +1,184 @@
+"""Ways through the graph: what lies around a thing, and the shortest way between two.
+
+Both read the store's indexes, some hundred things at a time, so neither needs the graph in memory. A thing with very
+many facts is not spread out whole: the best supported and the rarest of its facts stand for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from palmette.core.errors import BadParameter
+from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.read import NOW, When, entity, triples
+from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Entity, Fact, Hop, Path
+
+__all__ = ["around", "neighbours", "outgoing", "path"]
+
+Triple = tuple[int, int, int]
+CAP = 50  # facts of one thing that a walk looks at
+MOST_HOPS = 8
+_STEP = 40  # things whose facts are read at once while a way is looked for
+
+
+def neighbours(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
+    """The things that stand in one fact with any of these, as numbers of clusters."""
+    one = store.same.now()
+    return {one(far) for _, far in _links(store, entities, when)}
+
+
+def outgoing(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
+    """The things that facts of these lead to, as numbers of entities."""
+    condition, values = when.sql()
+    found: set[int] = set()
+    for some in batches(entities):
+        inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
+        sql = f"SELECT DISTINCT a.o FROM assertion a WHERE a.s {inside} AND {condition}"
+        found.update(o for (o,) in store.db.rows(sql, [*some, *values]))
+    return found
+
+
+def _links(store: Store, entities: Iterable[int], when: When) -> list[tuple[int, int]]:
+    """(entity, neighbour) for each fact of these entities, in either direction."""
+    condition, values = when.sql()
+    found: list[tuple[int, int]] = []
+    for some in batches(entities):
+        inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
+        for near, far in (("s", "o"), ("o", "s")):
+            sql = f"SELECT a.{near}, a.{far} FROM assertion a WHERE a.{near} {inside} AND {condition}"
+            found += store.db.rows(sql, [*some, *values])
+    return found
+
+
+def around(
+    store: Store, entities: Iterable[int], *, hops: int = 1, cap: int = CAP, most: int = 200, when: When = NOW
+) -> list[Fact]:
+    """The facts within so many hops, the nearest first.
+
+    Args:
+        store: the graph.
+        entities: numbers, from `entity`.
+        hops: how far.
+        cap: how many facts of one thing are looked at: the best supported first, then those that lead to the rarest.
+        most: how many facts in all.
+        when: the times.
+    """
+    if hops < 1 or cap < 1 or most < 1:
+        raise BadParameter(f"hops, cap and most must be at least 1, not {hops}, {cap} and {most}")
+    frontier = store.same.spread(entities)
+    seen, found = set(frontier), dict[Triple, None]()
+    for _ in range(hops):
+        reached: set[int] = set()
+        for facts in _facts_of(store, frontier, when, cap).values():
+            for triple in facts:
+                found.setdefault(triple)
+                reached |= {triple[0], triple[2]}
+        frontier = [i for i in store.same.spread(sorted(reached)) if i not in seen]
+        seen.update(frontier)
+        if not frontier or len(found) >= most:
+            break
+    return triples(store, list(found)[:most])
+
+
+def _facts_of(store: Store, entities: Sequence[int], when: When, cap: int) -> dict[int, list[Triple]]:
+    """At most `cap` facts for each of the entities."""
+    condition, values = when.sql()
+    held: dict[int, dict[Triple, int]] = defaultdict(dict)
+    for some in batches(entities):
+        for near in ("s", "o"):
+            sql = (
+                f"SELECT a.s, a.p, a.o, count(*) FROM assertion a WHERE a.{near} IN ({marks(len(some))}) "
+                f"AND {condition} GROUP BY a.s, a.p, a.o"
+            )
+            for s, p, o, n in store.db.rows(sql, [*some, *values]):
+                held[s if near == "s" else o][s, p, o] = n
+    crowded = {e for e, facts in held.items() if len(facts) > cap}
+    degree = _degrees(store, {t[2] if t[0] == e else t[0] for e in crowded for t in held[e]}, cap)
+    out = {}
+    for e, facts in sorted(held.items()):
+        ranked = sorted(facts, key=lambda t: (-facts[t], degree.get(t[2] if t[0] == e else t[0], 0), t))
+        out[e] = ranked[:cap]
+    return out
+
+
+def _degrees(store: Store, entities: Iterable[int], cap: int) -> dict[int, int]:
+    """How many facts end at each of these things; counted for the first thousands only, the others as rare."""
+    found: dict[int, int] = {}
+    for some in batches(sorted(entities)[: 100 * cap]):
+        sql = f"SELECT o, count(*) FROM assertion WHERE o IN ({marks(len(some))}) AND retracted_at IS NULL GROUP BY o"
+        found |= dict(store.db.rows(sql, some))
+    return found
+
+
+def path(
+    store: Store, start: str | Entity, goal: str | Entity, *, most_hops: int = MOST_HOPS, when: When = NOW
+) -> Path | None:
+    """The shortest way between two things, facts walked in either direction; None if there is none that short.
+
+    The search goes on from both ends, always on the side that has less to look at, so it sees the square root of what a
+    search from one end would. Of several ways of one length the first that it meets is taken, always the same one.
+    """
+    if most_hops < 1:
+        raise BadParameter(f"most_hops must be at least 1, not {most_hops!r}")
+    ends = [{store.same.one(i) for i in entity(store, name)} for name in (start, goal)]
+    meeting = ends[0] & ends[1]
+    if meeting:
+        return Path(_entity(store, min(meeting)), ())
+    above: list[dict[int, int]] = [dict.fromkeys(ids, -1) for ids in ends]
+    edges = [sorted(ids) for ids in ends]
+    one = store.same.now()
+    for _ in range(most_hops):
+        side = 0 if len(edges[0]) <= len(edges[1]) else 1
+        known, other, fresh = above[side], above[1 - side], dict[int, int]()
+        for some in batches(store.same.spread(edges[side]), _STEP):
+            for near, far in _links(store, some, when):
+                there = one(far)
+                if there not in known:
+                    fresh.setdefault(there, one(near))
+            meeting = fresh.keys() & other.keys()
+            if meeting:  # what else this round would find is as far away
+                above[side] = known | fresh
+                return _path(store, min(meeting), above, when)
+        known |= fresh
+        edges[side] = sorted(fresh)
+        if not fresh:
+            return None
+    return None
+
+
+def _path(store: Store, middle: int, above: Sequence[dict[int, int]], when: When) -> Path:
+    first = _way(middle, above[0])[::-1]
+    nodes = first + _way(middle, above[1])[1:]
+    hops = tuple(_hop(store, a, b, when) for a, b in pairwise(nodes))
+    start = hops[0].fact.object if hops[0].backwards else hops[0].fact.subject
+    return Path(start, hops)
+
+
+def _way(node: int, above: dict[int, int]) -> list[int]:
+    way = [node]
+    while above[way[-1]] >= 0:
+        way.append(above[way[-1]])
+    return way
+
+
+def _hop(store: Store, a: int, b: int, when: When) -> Hop:
+    """The best supported fact between two neighbours."""
+    condition, values = when.sql()
+    ways = []
+    for backwards in (False, True):
+        left, right = (store.same.all(b), store.same.all(a)) if backwards else (store.same.all(a), store.same.all(b))
+        sql = (
+            f"SELECT a.s, a.p, a.o, count(*) FROM assertion a WHERE a.s IN ({marks(len(left))}) "
+            f"AND a.o IN ({marks(len(right))}) AND {condition} GROUP BY a.s, a.p, a.o"
+        )
+        ways += [(-n, backwards, (s, p, o)) for s, p, o, n in store.db.rows(sql, [*left, *right, *values])]
+    _, backwards, triple = min(ways)
+    return Hop(triples(store, [triple])[0], backwards)
+
+
+def _entity(store: Store, number: int) -> Entity:
+    name, type_, literal = store.db.rows("SELECT name, type, literal FROM entity WHERE id = ?", (number,))[0]
+    return Entity(name, type_, bool(literal))

@@ -1,0 +1,155 @@
+"""The graph in memory: which passages name which things, and which things stand in one fact, as one weighted web.
+
+A thing is a cluster of entities that are the same. It is named in a passage where one of its keys stands there, the
+longest of several, in whatever case it is written; so a passage names things that only other documents know as names.
+An edge weighs by how rare its thing is, and three times that to the passages that are about the thing. The web is a
+function of the store's contents; it is made once for each state of the store.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palmette.knowledge.extract.plain import STOP
+from palmette.knowledge.names import key_of, spans_of
+from palmette.knowledge.retrieve.pagerank import Web
+from palmette.knowledge.store.links import clusters
+from palmette.knowledge.store.store import Store
+
+__all__ = ["Lexicon", "Snapshot", "snapshot", "variants"]
+
+TITLE = 3.0  # how much more a passage is tied to what it is about
+FACT = 1.0
+_BRACKET = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """Keys and the things that they may mean; found in text word by word, the longest first."""
+
+    things: dict[str, tuple[int, ...]]
+    longest: dict[str, int]
+
+    @classmethod
+    def of(cls, things: dict[str, tuple[int, ...]]) -> Lexicon:
+        """A lexicon of keys."""
+        longest: dict[str, int] = {}
+        for key in things:
+            first, *rest = key.split(" ")
+            longest[first] = max(longest.get(first, 0), 1 + len(rest))
+        return cls(things, longest)
+
+    def find(self, text: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Where a text names something: (start, end, things)."""
+        places, words = [], []
+        for start, end, key in spans_of(text):
+            for word in key.split(" "):
+                places.append((start, end))
+                words.append(word)
+        i = 0
+        while i < len(words):
+            for length in range(min(self.longest.get(words[i], 0), len(words) - i), 0, -1):
+                found = self.things.get(" ".join(words[i : i + length]))
+                if found is not None:
+                    yield places[i][0], places[i + length - 1][1], found
+                    i += length
+                    break
+            else:
+                i += 1
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Nodes 0 … chunks - 1 are passages, the others things; `entities[i]` is the smallest entity of thing i."""
+
+    stamp: object
+    chunks: NDArray[np.int64]
+    entities: NDArray[np.int64]
+    of: dict[int, int] = field(repr=False)  # the thing of an entity
+    lexicon: Lexicon = field(repr=False)
+    rarity: NDArray[np.float64] = field(repr=False)
+    web: Web = field(repr=False)
+
+
+def variants(title: str) -> list[str]:
+    """The keys under which something is looked up: its own, and without what tells it from its namesakes.
+
+    >>> variants("Mercury (planet)"), variants("Paris, Texas")
+    (['mercury planet', 'mercury'], ['paris texas', 'paris'])
+    """
+    forms = [title, _BRACKET.sub("", title), title.split(",")[0]]
+    return [k for k in dict.fromkeys(key_of(f) for f in forms if f.strip()) if k]
+
+
+def snapshot(store: Store) -> Snapshot:
+    """The web of a store as it is now."""
+    stamp = store.db.changes()
+    rows = store.db.rows("SELECT c.id, c.text FROM chunk c ORDER BY c.id")
+    place = {int(chunk): i for i, (chunk, _) in enumerate(rows)}
+    things = _Things(store)
+    lexicon = Lexicon.of(things.keys())
+    ties: dict[tuple[int, int], float] = {}
+    for i, (_, text) in enumerate(rows):
+        for _, _, found in lexicon.find(text):
+            for thing in found:
+                ties[i, thing] = 1.0
+    for chunk, thing in things.titled:
+        ties[place[chunk], thing] = TITLE
+    named = np.bincount(np.fromiter((t for _, t in ties), np.int64, len(ties)), minlength=len(things.entities))
+    rarity = np.log1p((1 + len(rows)) / np.maximum(1, named))
+    web = _web(len(rows), things, ties, rarity)
+    entities = np.array(things.entities, np.int64)
+    return Snapshot(stamp, np.array(list(place), np.int64), entities, things.of, lexicon, rarity, web)
+
+
+class _Things:
+    """Clusters of entities, numbered by their smallest member, with what the store says of them."""
+
+    def __init__(self, store: Store) -> None:
+        same = clusters(store.db.rows("SELECT a, b, kind, source FROM link"))
+        self._rows = store.db.rows("SELECT id, name, key FROM entity WHERE literal = 0 ORDER BY id")
+        self.entities = sorted({same.get(int(i), int(i)) for i, _, _ in self._rows})
+        number = {entity: i for i, entity in enumerate(self.entities)}
+        self.of = {int(i): number[same.get(int(i), int(i))] for i, _, _ in self._rows}
+        self._aliases = store.db.rows("SELECT entity, key FROM alias")
+        mentions = store.db.rows("SELECT chunk, entity, last FROM mention")
+        self.titled = sorted({(int(c), self.of[e]) for c, e, last in mentions if not last and e in self.of})
+        self._seen: dict[int, set[int]] = defaultdict(set)
+        for chunk, entity, _ in mentions:
+            if entity in self.of:
+                self._seen[self.of[entity]].add(chunk)
+        facts = store.db.rows("SELECT s, o, count(*) FROM assertion WHERE retracted_at IS NULL GROUP BY s, o")
+        self._spoken = {self.of[e] for s, o, _ in facts for e in (s, o) if e in self.of}
+        self.facts = [(self.of[s], self.of[o], int(n)) for s, o, n in facts if s in self.of and o in self.of]
+
+    def keys(self) -> dict[str, tuple[int, ...]]:
+        """What may be found in a text: titles, what two passages name, what a fact speaks of, and other names."""
+        titles = {thing for _, thing in self.titled}
+        known = titles | {t for t, seen in self._seen.items() if len(seen) > 1}
+        known |= self._spoken | {self.of[e] for e, _ in self._aliases}
+        found: dict[str, dict[int, None]] = defaultdict(dict)
+        for entity, name, key in self._rows:
+            thing = self.of[entity]
+            if thing in known:
+                for form in variants(name) if thing in titles else [key]:
+                    found[form][thing] = None
+        for entity, key in self._aliases:
+            found[key][self.of[entity]] = None
+        return {k: tuple(t) for k, t in found.items() if len(k) > 1 and k not in STOP}
+
+
+def _web(chunks: int, things: _Things, ties: dict[tuple[int, int], float], rarity: NDArray[np.float64]) -> Web:
+    places = np.array(list(ties), np.int64).reshape(-1, 2)
+    weights = np.fromiter(ties.values(), np.float64, len(ties)) * rarity[places[:, 1]]
+    facts = np.array([(s, o) for s, o, _ in things.facts], np.int64).reshape(-1, 2)
+    strength = np.array([FACT * math.log1p(n) for _, _, n in things.facts]) * rarity[facts].min(1, initial=9.0)
+    source = np.concatenate([places[:, 0], places[:, 1] + chunks, facts[:, 0] + chunks, facts[:, 1] + chunks])
+    target = np.concatenate([places[:, 1] + chunks, places[:, 0], facts[:, 1] + chunks, facts[:, 0] + chunks])
+    return Web(chunks + len(things.entities), source, target, np.concatenate([weights, weights, strength, strength]))

@@ -1,0 +1,37 @@
+"""What a store takes: names of visible characters that a file can hold, and times that can be compared."""
+
+from __future__ import annotations
+
+from palmette.core.errors import BadParameter
+from palmette.knowledge.values import Entity, Statement
+
+__all__ = ["checked", "named"]
+
+
+def named(entity: Entity) -> Entity:
+    """The entity, if its name can be kept."""
+    name = entity.name
+    if not name.strip() or "\x00" in name or not _encodes(name) or not _encodes(entity.type):
+        raise BadParameter(f"an entity needs a name of visible characters, not {name!r}")
+    return entity
+
+
+def checked(statement: Statement) -> Statement:
+    """The statement, if its relation and its times can be kept."""
+    relation, start, end = statement.relation, statement.valid_from, statement.valid_to
+    if not relation.strip() or "\x00" in relation or not _encodes(relation):
+        raise BadParameter(f"a relation needs a name of visible characters, not {relation!r}")
+    for time in (start, end):
+        if time is not None and not time[:4].isdigit():
+            raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
+    if start and end and start >= end:
+        raise BadParameter(f"{statement.subject} {relation}: valid from {start!r} until {end!r} is no time at all")
+    return statement
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""What a store asks of a database: rows in, rows out, one writer at a time, and words to search by.
+
+SQL is written once, with `?` for a value; a database turns it into its own dialect. Foreign errors become ours here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from palmette.core.errors import NewerStore
+from palmette.knowledge.store.tables import MIGRATIONS
+
+__all__ = ["Database", "Row", "batches", "marks", "migrate"]
+
+Row = tuple[Any, ...]
+_AT_ONCE = 500
+
+
+class Database(Protocol):
+    """One connection to one store."""
+
+    @property
+    def place(self) -> str:
+        """What a person calls the store, without any password."""
+        ...
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Its own words for what the schema leaves open: id, blob, clustered."""
+        ...
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        ...
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Carry out a statement; returns how many rows it changed."""
+        ...
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry out a statement for each row."""
+        ...
+
+    def load(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fixed: Mapping[str, float] = {}
+    ) -> None:
+        """Append rows, as fast as the database takes them; `fixed` are numbers that are the same in all of them."""
+        ...
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it."""
+        ...
+
+    def changes(self) -> object:
+        """A value that differs after anybody has written."""
+        ...
+
+    def version(self) -> int:
+        """The store's version; 0 for an empty database."""
+        ...
+
+    def set_version(self, version: int) -> None:
+        """Write the store's version; on the first, what search needs as well."""
+        ...
+
+    def index(self, chunks: Sequence[tuple[int, str, str]]) -> None:
+        """Make chunks findable: (id, title, text)."""
+        ...
+
+    def unindex(self, chunks: Sequence[tuple[int, str, str]]) -> None:
+        """Forget chunks: the same (id, title, text) as were given to `index`."""
+        ...
+
+    def search(self, words: Sequence[str], most: int) -> list[tuple[int, float]]:
+        """Chunks that hold any of the words by BM25, the best first: (id, score)."""
+        ...
+
+    def seen(self, word: str) -> int:
+        """How many chunks hold a word."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring a store to the newest version, in one transaction.
+
+    Raises:
+        NewerStore: if it is newer than this program.
+    """
+    found = database.version()
+    if found > len(migrations):
+        raise NewerStore(
+            f"{database.place} has version {found} of the format, and this Palmette knows {len(migrations)}; "
+            "nothing was changed. Install a newer Palmette, or export the store as json with the one that wrote it"
+        )
+    if found == len(migrations):
+        return
+    with database.writing():
+        found = database.version()  # another process may have been faster
+        for number in range(found, len(migrations)):
+            for statement in migrations[number]:
+                database.run(statement.format_map(database.words))
+            database.set_version(number + 1)
+
+
+def batches(values: Iterable[Any], size: int = _AT_ONCE) -> Iterable[list[Any]]:
+    """Lists of at most `size` values, for IN (…)."""
+    held: list[Any] = []
+    for value in values:
+        held.append(value)
+        if len(held) == size:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def marks(count: int) -> str:
+    """So many placeholders.
+
+    >>> marks(3)
+    '?,?,?'
+    """
+    return ",".join("?" * count)

@@ -1,0 +1,265 @@
+"""Reading a store: entities by name, facts around them, what was said about a fact, what contradicts what, and when.
+
+Without times a question is about what the store believes now. `at` asks what holds in the world at a time, `known` what
+the store believed at a time; both are conditions on assertions, so both may be asked together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from palmette.core.errors import UnknownName
+from palmette.knowledge.names import key_of
+from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote
+
+__all__ = [
+    "NOW",
+    "When",
+    "assertions",
+    "conflicts",
+    "entity",
+    "facts",
+    "find",
+    "numbers_of",
+    "quoted",
+    "relation_names",
+    "united",
+]
+
+_NAMED = (
+    "es.name, es.type, es.literal, r.name, eo.name, eo.type, eo.literal",
+    "JOIN entity es ON es.id = a.s JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o",
+)
+
+
+@dataclass(frozen=True)
+class When:
+    """Two times, both optional: `at` in the world, `known` in the store."""
+
+    at: str | None = None
+    known: str | None = None
+
+    def sql(self, table: str = "a") -> tuple[str, list[str]]:
+        """The condition on assertions.
+
+        >>> When(at="2024").sql()[1]
+        ['2024', '2024']
+        """
+        parts, values = [], []
+        if self.known is None:
+            parts.append(f"{table}.retracted_at IS NULL")
+        else:
+            parts.append(f"{table}.maker IN (SELECT id FROM maker WHERE recorded_at <= ?)")
+            parts.append(f"({table}.retracted_at IS NULL OR {table}.retracted_at > ?)")
+            values += [self.known, self.known]
+        if self.at is not None:
+            parts.append(f"({table}.valid_from IS NULL OR {table}.valid_from <= ?)")
+            parts.append(f"({table}.valid_to IS NULL OR {table}.valid_to > ?)")
+            values += [self.at, self.at]
+        return " AND ".join(parts), values
+
+
+NOW = When()
+
+
+def find(store: Store, name: str, type: str | None = None) -> list[tuple[int, Entity]]:
+    """Entities of a name: exactly that name, else the same key, else what a text says is also called so."""
+    columns = "e.id, e.name, e.type, e.literal"
+    ways = (
+        (f"SELECT {columns} FROM entity e WHERE e.name = ?", name),
+        (f"SELECT {columns} FROM entity e WHERE e.key = ?", key_of(name)),
+        (f"SELECT DISTINCT {columns} FROM alias l JOIN entity e ON e.id = l.entity WHERE l.key = ?", key_of(name)),
+    )
+    for sql, value in ways:
+        rows = store.db.rows(sql, (value,))
+        found = [(int(i), Entity(n, t, bool(v))) for i, n, t, v in rows if type is None or t == type]
+        if found:
+            return sorted(found, key=lambda f: (f[1].literal, f[1].name, f[1].type))
+    return []
+
+
+def entity(store: Store, name: str | Entity) -> list[int]:
+    """The numbers of everything that a name stands for, what is the same as it included.
+
+    Raises:
+        UnknownName: with the likeliest names that there are.
+    """
+    wanted = name if isinstance(name, Entity) else None
+    text = wanted.name if wanted else str(name)
+    found = [i for i, e in find(store, text) if wanted is None or e == wanted]
+    if not found:
+        raise UnknownName("entity", text, _near(store, text), " It is not in the graph.")
+    return store.same.spread(found)
+
+
+def _near(store: Store, name: str) -> list[str]:
+    """Names that begin like this one: something to be told in an error."""
+    start = key_of(name)[:2]
+    sql = "SELECT name FROM entity WHERE literal = 0 AND key >= ? AND key < ? ORDER BY key LIMIT 200"
+    return [n for (n,) in store.db.rows(sql, (start, start + "\U0010ffff"))]
+
+
+def numbers_of(store: Store, names: Iterable[str | Entity]) -> list[int]:
+    """The numbers of several names together."""
+    return sorted({i for name in names for i in entity(store, name)})
+
+
+def relation_names(store: Store) -> list[str]:
+    """The relations that the graph has, by name."""
+    return [n for (n,) in store.db.rows("SELECT name FROM relation ORDER BY name")]
+
+
+def facts(
+    store: Store,
+    subjects: Sequence[int] | None = None,
+    relation: str | None = None,
+    objects: Sequence[int] | None = None,
+    *,
+    when: When = NOW,
+    most: int | None = None,
+) -> list[Fact]:
+    """Facts with these subjects, this relation and these objects; None leaves a place open.
+
+    The best supported come first, those of equal support by their names.
+    """
+    condition, values = when.sql()
+    where: list[str] = [condition]
+    given: list[Any] = list(values)
+    if relation is not None:
+        where.append("a.p = (SELECT id FROM relation WHERE name = ?)")
+        given.append(relation)
+    for column, ids in (("s", subjects), ("o", objects)):
+        if ids is not None:
+            where.append(f"a.{column} = ?" if len(ids) == 1 else f"a.{column} IN ({marks(len(ids))})")
+            given += ids
+    sql = (
+        f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a "
+        f"WHERE {' AND '.join(where)} "
+        f"GROUP BY a.s, a.p, a.o) f {_NAMED[1].replace('a.', 'f.')} "
+        "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type"
+    )
+    if most is not None:
+        sql += " LIMIT ?"
+        given.append(most)
+    return [_fact(row) for row in store.db.rows(sql, given)]
+
+
+def _fact(row: Sequence[Any]) -> Fact:
+    return Fact(Entity(row[0], row[1], bool(row[2])), row[3], Entity(row[4], row[5], bool(row[6])), int(row[7]))
+
+
+def triples(store: Store, rows: Sequence[tuple[int, int, int]]) -> list[Fact]:
+    """The facts of triples of numbers, in the order given."""
+    found: dict[tuple[int, int, int], Fact] = {}
+    for some in batches(rows, 150):
+        sql = f"SELECT a.s, a.p, a.o, {_NAMED[0]}, a.support FROM fact a {_NAMED[1]} WHERE " + " OR ".join(
+            ["(a.s = ? AND a.p = ? AND a.o = ?)"] * len(some)
+        )
+        for s, p, o, *rest in store.db.rows(sql, [i for row in some for i in row]):
+            found[s, p, o] = _fact(rest)
+    return [found[row] for row in rows if row in found]
+
+
+def assertions(
+    store: Store, fact: Fact | None = None, *, when: When = NOW, conflicts_only: str = ""
+) -> list[Assertion]:
+    """Everything that was said about a fact, or everything there is, with its quotes."""
+    condition, values = when.sql()
+    where, given = [condition], list(values)
+    if fact is not None:
+        for side, e in (("es", fact.subject), ("eo", fact.object)):
+            where.append(f"{side}.name = ? AND {side}.type = ? AND {side}.literal = ?")
+            given += [e.name, e.type, int(e.literal)]  # type: ignore[list-item]
+        where.append("r.name = ?")
+        given.append(fact.relation)
+    if conflicts_only:
+        where.append("r.name = ?")
+        given.append(conflicts_only)
+    sql = (
+        f"SELECT {_NAMED[0]}, d.name, c.first, c.text, a.first, a.last, m.model, a.confidence, a.valid_from, "
+        f"a.valid_to, m.recorded_at, a.retracted_at FROM assertion a {_NAMED[1]} JOIN maker m ON m.id = a.maker "
+        "LEFT JOIN chunk c ON c.id = a.chunk LEFT JOIN document d ON d.id = c.document "
+        f"WHERE {' AND '.join(where)} "
+        "ORDER BY es.name, es.type, r.name, eo.name, eo.type, d.name, c.first, a.first, a.last, a.id"
+    )
+    return [_assertion(row) for row in store.db.rows(sql, given)]
+
+
+def _assertion(row: Sequence[Any]) -> Assertion:
+    document, base, text, first, last = row[7:12]
+    quote = None if document is None else Quote(document, base + first, base + last, text[first:last])
+    model, confidence, valid_from, valid_to, recorded, retracted = row[12:]
+    return Assertion(_fact((*row[:7], 1)), quote, model, confidence, valid_from, valid_to, recorded, retracted)
+
+
+def quoted(store: Store, found: Iterable[Fact], *, when: When = NOW, most: int = 3) -> list[Fact]:
+    """The facts with their quotes, at most so many each."""
+    out = []
+    for fact in found:
+        quotes = dict.fromkeys(a.quote for a in assertions(store, fact, when=when) if a.quote is not None)
+        out.append(replace(fact, quotes=tuple(quotes)[:most]))
+    return out
+
+
+def united(store: Store, found: Iterable[Fact]) -> list[Fact]:
+    """The facts as a person sees them: what is the same has one name, that of the one with a type, and facts that are
+    then one have their quotes and their support together.
+    """
+    names: dict[Entity, Entity] = {}
+
+    def one(e: Entity) -> Entity:
+        if e not in names:
+            ids = store.same.all(store.numbers([e])[0])
+            rows = store.db.rows(
+                f"SELECT name, type, literal FROM entity WHERE id IN ({marks(len(ids))}) ORDER BY id", ids
+            )
+            all_ = [Entity(n, t, bool(v)) for n, t, v in rows]
+            names[e] = e if e.literal or len(all_) == 1 else min(all_, key=lambda m: not m.type)
+        return names[e]
+
+    out: dict[Fact, Fact] = {}
+    for fact in found:
+        said = replace(fact, subject=one(fact.subject), object=one(fact.object))
+        before = out.get(said)
+        if before is not None:
+            quotes = tuple(dict.fromkeys((*before.quotes, *said.quotes)))
+            said = replace(said, support=before.support + said.support, quotes=quotes)
+        out[said] = said
+    return list(out.values())
+
+
+def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: When = NOW) -> list[Conflict]:
+    """Functional relations with several objects at one time, with everything that was said about them.
+
+    Objects that are the same, or have one key, do not conflict; neither do statements whose times do not overlap.
+    """
+    out = []
+    for relation in sorted(store.schema.functional if relations is None else relations):
+        by_subject: dict[int, list[Assertion]] = defaultdict(list)
+        same: dict[Entity, int] = {}
+        for said in assertions(store, when=when, conflicts_only=relation):
+            by_subject[_one(store, said.fact.subject, same)].append(said)
+        for said_of in by_subject.values():
+            ends = [(_one(store, a.fact.object, same), a) for a in said_of]
+            clashing = [a for i, a in ends if any(i != j and _overlap(a, b) for j, b in ends)]
+            if clashing:
+                out.append(Conflict(clashing[0].fact.subject, relation, tuple(clashing)))
+    return out
+
+
+def _one(store: Store, e: Entity, known: dict[Entity, int]) -> int:
+    """The number of the cluster that an entity belongs to."""
+    if e not in known:
+        number = next(i for i, found in find(store, e.name) if found == e)
+        known[e] = store.same.one(number)
+    return known[e]
+
+
+def _overlap(a: Assertion, b: Assertion) -> bool:
+    return not ((a.valid_to and b.valid_from and a.valid_to <= b.valid_from)
+                or (b.valid_to and a.valid_from and b.valid_to <= a.valid_from))  # fmt: skip

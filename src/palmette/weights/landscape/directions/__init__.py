@@ -1,0 +1,1 @@
+"""Directions in which a model's weights are moved, as recipes that JSON can say."""

@@ -1,0 +1,72 @@
+"""How sharp a minimum is, with an error bar, and the learning rate that it allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from palmette.weights.landscape.directions.slope import spectrum
+from palmette.weights.landscape.evaluate import Local
+from palmette.weights.landscape.metric import Estimate, TokenLoss, estimate
+from palmette.weights.landscape.space import Space
+
+__all__ = ["Sharpness", "measure_sharpness"]
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How sharp a minimum is.
+
+    Args:
+        values: the largest eigenvalues of the Hessian, from the largest down.
+        residuals: how far each is from being one, as a share of the largest.
+        products: products with the Hessian that it took.
+        error: standard error of the largest, over the examples: other text would give another.
+        origin: the loss.
+        exact: False where gradients' differences had to serve.
+        facts: what was measured.
+    """
+
+    values: list[float]
+    residuals: list[float]
+    products: int
+    error: float
+    origin: Estimate
+    exact: bool
+    facts: dict[str, Any]
+
+    @property
+    def learning_rate(self) -> float:
+        """2 / λ_max: gradient descent with a larger one leaves the minimum (arXiv 2103.00065)."""
+        return 2 / self.values[0] if self.values[0] > 0 else float("inf")
+
+    def __str__(self) -> str:
+        facts = self.facts
+        return (
+            f"λ_max {self.values[0]:.5g} ± {self.error:.2g}; plain gradient descent needs a learning rate below "
+            f"{self.learning_rate:.3g}; further eigenvalues {', '.join(f'{v:.4g}' for v in self.values[1:])}; "
+            f"{self.products} products with the Hessian{'' if self.exact else ' (differences of gradients)'}; loss "
+            f"{self.origin.value:.4f}; {facts['tokens']:,} tokens in {facts['sequences']} sequences; {facts['dtype']}"
+        )
+
+
+def measure_sharpness(space: Space, metric: TokenLoss, count: int = 5, tolerance: float = 1e-6) -> Sharpness:
+    """The largest eigenvalues of the Hessian, by Lanczos; the error bar from second differences of each example's loss.
+
+    Args:
+        space: the parameters.
+        metric: the loss.
+        count: eigenvalues.
+        tolerance: their residuals, as a share of the largest.
+    """
+    found = spectrum(space, metric, count, tolerance)
+    sharp, largest = found.vectors[0].float(), max(abs(float(found.values[0])), 1e-12)
+    step = (0.02 / largest) ** 0.5  # the loss changes by about 0.01
+    with Local(space, metric) as run:
+        run.aim([sharp])
+        down, here, up = run([(-step,), (0.0,), (step,)])
+    error = estimate((up - 2 * here + down) / step**2, metric.counts).error
+    kind = str(found.vectors.dtype).removeprefix("torch.")
+    facts = {"tokens": metric.tokens, "sequences": len(metric.counts), "dtype": kind}
+    return Sharpness(found.values.tolist(), found.residuals.tolist(), found.products, error,
+                     estimate(here, metric.counts), found.exact, facts)  # fmt: skip

@@ -1,0 +1,264 @@
+"""Laws of answering: nothing that the graph does not have, a quote for everything, silence where there is nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_knowledge_extract import Scripted
+
+import palmette
+from palmette.core.errors import BadParameter, Unsupported
+from palmette.core.masks import ids_of
+from palmette.knowledge.answer.confined import ABSTAIN, GraphConstraint
+from palmette.knowledge.answer.spelling import spellings, tokenizer_hash, trie_of
+from palmette.knowledge.answer.verify import verify
+from palmette.knowledge.apple import QUESTION, TRIPLES, TYPES
+from palmette.knowledge.extract.by_model import Local
+from palmette.knowledge.graph import Graph
+from palmette.knowledge.store.links import same
+from palmette.knowledge.values import Entity
+from palmette.tokens.decode import decode
+from palmette.tokens.structure.bytewise import BYTES
+from palmette.tokens.views.constrain import constrain
+
+# Names that begin one another and hold what arrows are made of; no two have one key, so none are the same thing.
+names = st.sampled_from(["a", "ab", "a - b", "a - c", "->z", "b <- a", "x\ny", "é🙂"])
+triples = st.lists(st.tuples(names, st.sampled_from(["r", "r s", "- r", "->"]), names), min_size=1, max_size=6)
+
+
+def apple() -> Graph:
+    graph = Graph(graphs.memory())
+    graph.say(*TRIPLES, types=TYPES)
+    return graph
+
+
+def said(name: str) -> str:
+    return " ".join(name.split()).replace("->", "→").replace("<-", "←")
+
+
+@settings(max_examples=15, deadline=None)
+@given(triples, st.integers(0, 1000))
+def test_every_walk_through_the_masks_is_a_path_of_the_graph(given: list[tuple[str, str, str]], seed: int) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*given))
+    rule = GraphConstraint(BYTES, store, abstain=False, most_hops=2)
+    draw = np.random.default_rng(seed)
+    steps = {(said(s), said(p), said(o)) for s, p, o in given}
+    for _ in range(5):
+        state, text = rule.start(), b""
+        while True:
+            allowed = ids_of(rule.mask(state))
+            assert len(allowed)  # no way leads into a dead end
+            token = int(draw.choice(allowed))
+            assert (256 in allowed) == rule.accepts(state)
+            if token == 256:
+                break
+            text += bytes([token])
+            state = rule.step(state, token)
+        hops = rule.hops(state)
+        shown = ""
+        relation = dict(store.db.rows("SELECT id, name FROM relation"))
+        name = dict(store.db.rows("SELECT id, name FROM entity"))
+        for (s, p, o), backwards in hops:
+            parts = (said(name[s]), said(relation[p]), said(name[o]))
+            assert parts in steps
+            first, last = (parts[2], parts[0]) if backwards else (parts[0], parts[2])
+            arrow = "<-" if backwards else "->"
+            shown += f"{shown and ''}{'' if shown else ' ' + first} {arrow} {parts[1]} {arrow} {last}"
+        assert shown == text.decode()
+
+
+@settings(max_examples=30, deadline=None)
+@given(triples)
+def test_every_path_of_the_graph_can_be_said(given: list[tuple[str, str, str]]) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*given))
+    rule = GraphConstraint(BYTES, store)
+    for s, p, o in given:
+        assert rule.accepts(rule.read(f" {said(s)} -> {said(p)} -> {said(o)}"))
+        assert rule.accepts(rule.read(f" {said(o)} <- {said(p)} <- {said(s)}"))
+        assert not rule.accepts(rule.read(f" {said(s)} -> {said(p)} -> {said(o)}!"))
+    assert rule.accepts(rule.read(ABSTAIN)) and rule.hops(rule.read(ABSTAIN)) == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=12))
+def test_a_trie_holds_its_sequences_and_no_other(sequences: list[list[int]]) -> None:
+    trie = trie_of(sequences)
+
+    def walk(way: list[int]) -> int:
+        node = 0
+        for token in way:
+            node = trie.step(node, token)
+            if node < 0:
+                return -1
+        return node
+
+    for i, sequence in enumerate(sequences):
+        assert trie.row[walk(sequence)] == sequences.index(sequence) <= i
+        beginnings = {tuple(s[: len(sequence)]) for s in sequences}
+        for token in range(4):
+            assert (walk([*sequence[:-1], token]) >= 0) == ((*sequence[:-1], token) in beginnings)
+    assert sum(r >= 0 for r in trie.row) == len({tuple(s) for s in sequences})
+
+
+def test_random_weights_say_paths_of_the_graph_under_every_strategy() -> None:
+    graph, engine = apple(), palmette.open_engine("zoo:seedling")
+    rule = GraphConstraint(engine, graph.store)
+    known = {(s, p, o) for s, p, o in TRIPLES}
+    for strategy in (palmette.sample(), palmette.beam(3), palmette.greedy(), palmette.nucleus(0.9)):
+        for seed in range(3):
+            views = [constrain(rule, "graph"), palmette.temperature(2.0)]
+            best = (
+                decode(engine, [5, 6, 7], strategy, views=views, max_tokens=120, seed=seed, trace=False)
+                .run()
+                .answers[0]
+            )
+            state = rule.start()
+            for token in best.tokens:
+                state = rule.step(state, token)
+            if best.finish == "eos":
+                assert rule.accepts(state)
+            for (s, p, o), _ in rule.hops(state):
+                rows = graph.store.db.rows(
+                    "SELECT x.name, r.name, y.name FROM entity x, relation r, entity y "
+                    "WHERE x.id = ? AND r.id = ? AND y.id = ?",
+                    (s, p, o),
+                )
+                assert rows[0] in known
+
+
+def test_a_path_goes_on_through_what_is_the_same() -> None:
+    store = graphs.memory()
+    store.say(graphs.said(("Ann", "works at", "IBM"), ("Intl. Business Machines", "is in", "Armonk")))
+    same(store.db, *store.numbers([Entity("IBM"), Entity("Intl. Business Machines")]))
+    rule = GraphConstraint(BYTES, store)
+    assert rule.accepts(rule.read(" Ann -> works at -> IBM -> is in -> Armonk"))
+    assert not rule.accepts(rule.read(" Ann -> works at -> IBM -> is in -> Ann"))
+    with pytest.raises(BadParameter, match="most_hops"):
+        GraphConstraint(BYTES, store, most_hops=0)
+    with pytest.raises(BadParameter, match="no thing of the graph"):
+        GraphConstraint(BYTES, graphs.memory(), abstain=False)
+
+
+def test_spelled_names_are_kept_for_a_tokenizer_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = palmette.open_engine("zoo:seedling")
+    texts = [f" name {i}" for i in range(2500)]
+    first = spellings(engine, texts, folder=tmp_path)
+    (kept,) = tmp_path.glob("*.npz")
+    assert kept.name.startswith(tokenizer_hash(engine.tokenizer))
+    monkeypatch.setattr(type(engine.tokenizer), "encode_continuation", lambda self, text: pytest.fail("spelled again"))
+    assert spellings(engine, texts, folder=tmp_path) == [list(s) for s in first]
+    monkeypatch.undo()
+    kept.write_bytes(b"damaged")
+    assert spellings(engine, texts, folder=tmp_path) == [list(s) for s in first]
+    assert tokenizer_hash(BYTES.tokenizer) != tokenizer_hash(engine.tokenizer)
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_model_the_best_facts_answer() -> None:
+    answer = apple().ask(QUESTION)
+    assert {"Vision Pro was announced in 2023.", "Apple created Vision Pro."} <= set(answer.text.split("\n"))
+    assert answer.mode == "none" and answer.calls == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Who leads Microsoft?",
+        "Why?",
+        "What is the airspeed of Apple's unladen swallow?",
+        "When was the Vision Amateur announced by Google?",
+    ],
+)
+def test_a_question_without_support_is_refused_and_no_model_is_asked(question: str) -> None:
+    model = Scripted(lambda request: pytest.fail("a model was asked"))
+    for mode in ("cite", "free"):
+        answer = apple().ask(question, by=model, mode=mode)  # type: ignore[arg-type]
+        assert answer.abstained and answer.calls == 0 and answer.facts == ()
+        assert answer.text.startswith("I cannot answer that from this graph: ")
+
+
+def test_a_citation_is_a_number_of_the_list_and_its_quote_is_resolved_here() -> None:
+    graph = Graph(graphs.memory())
+    graph.add("# Notes\n\nApple was founded in 1976. Tim Cook leads Apple.", name="notes.md")
+
+    def pick(request: Any) -> str:
+        lines = request.messages[-1].text.split("\n")
+        number = next(line.split(":")[0] for line in lines if "leads" in line)
+        assert number in request.output.value["properties"]["facts"]["items"]["enum"]
+        return json.dumps({"facts": [number, "F99"]})
+
+    answer = graph.ask("Who leads Apple?", by=Scripted(pick))
+    assert answer.text == "Tim Cook leads Apple. [notes.md 36–57]" and answer.supported and answer.calls == 1
+    assert [q.text for q in answer.quotes] == ["Tim Cook leads Apple."]
+    none = graph.ask("Who leads Apple?", by=Scripted(lambda request: '{"facts": []}'))
+    assert none.abstained and none.facts == ()
+    lost = graph.ask("Who leads Apple?", by=Scripted(lambda request: "Tim Cook!"))
+    assert lost.abstained and lost.calls == 2
+
+
+def test_a_confined_answer_is_a_path_with_its_quotes() -> None:
+    graph = Graph(graphs.memory())
+    graph.add("Apple released the iMac. Tim Cook leads Apple.", name="notes.md")
+    engine = palmette.open_engine("zoo:seedling")
+    for seed in range(4):
+        who = Local(engine, "toy", palmette.sample(), (), seed)
+        answer = graph.ask("Who leads Apple?", by=who, mode="confined", abstain=False)
+        assert not answer.abstained and answer.supported
+        assert {str(f) for f in answer.facts} <= {"Apple released iMac", "Tim Cook leads Apple"}
+        assert all(q.text in "Apple released the iMac. Tim Cook leads Apple." for q in answer.quotes)
+    with pytest.raises(Unsupported, match="scores of every token"):
+        graph.ask("Who leads Apple?", by=Scripted(lambda request: ""), mode="confined")
+    with pytest.raises(BadParameter, match="needs a model"):
+        graph.ask("Who leads Apple?", mode="cite")
+    with pytest.raises(BadParameter, match="not 'best'"):
+        graph.ask("Who leads Apple?", mode="best")  # type: ignore[arg-type]
+    with pytest.raises(BadParameter, match="empty"):
+        graph.ask(" ")
+
+
+def test_free_prose_is_held_against_the_graph_sentence_by_sentence() -> None:
+    graph = Graph(graphs.memory())
+    graph.add("Apple was founded in 1976. Tim Cook leads Apple.", name="n")
+    prose = "Tim Cook leads Apple. Apple was founded in 1976. Tim Cook invented the telephone. Tim Cook hates Apple."
+    answer = graph.ask("Who leads Apple?", by=Scripted(lambda request: prose), mode="free")
+    assert [bool(s.facts) for s in answer.sentences] == [True, True, False, False]
+    assert not answer.supported and "".join(prose[s.start : s.end] for s in answer.sentences) == prose.replace(
+        ". ", "."
+    )
+    assert [bool(s.facts) for s in verify(graph.search, "Cook leads. Apple Tim Cook.")] == [False, False]
+
+
+def test_a_local_model_cites_under_a_schema_and_takes_as_many_facts_as_it_can_hold() -> None:
+    graph, engine = apple(), palmette.open_engine("zoo:seedling")
+    answer = graph.ask(QUESTION, by=Local(engine, "toy", palmette.greedy()), abstain=False)
+    assert (
+        answer.facts
+        and answer.calls == 1
+        and {(f.subject.name, f.relation, f.object.name) for f in answer.facts} <= set(TRIPLES)
+    )
+
+
+def test_palmette_graph_opens_models_by_name(tmp_path: Path) -> None:
+    with palmette.graph(tmp_path / "g.db") as notes:
+        done = notes.add("Ann met Bob.", by="zoo:seedling", least=1, max_tokens=100)
+        assert done.calls == 1
+        assert notes.add("Ann met Bob.", by="zoo:seedling", least=1, max_tokens=100).calls == 0
+        assert notes.ask("Whom did Ann meet?", by="zoo:seedling", mode="confined").calls <= 1
+    with palmette.graph(embedder="zoo:seedling") as vectors:
+        vectors.add("Ann met Bob.")
+        assert vectors.passages("Bob", way="dense")[0].chunk.document == "text"
+    with pytest.raises(BadParameter, match="is no model"):
+        palmette.graph().ask("Who?", by=3)
+    with pytest.raises(BadParameter, match="has no 'least'"):
+        palmette.graph().add("x", least=1)

@@ -1,0 +1,226 @@
+"""Laws of finding: against breadth first, against matrix inversion, against reading everything."""
+
+from __future__ import annotations
+
+import random
+
+import graphs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palmette.core.errors import BadParameter, UnknownName
+from palmette.knowledge.retrieve.pagerank import Web, pagerank
+from palmette.knowledge.retrieve.passages import Retriever, fused
+from palmette.knowledge.retrieve.paths import around, path
+from palmette.knowledge.retrieve.query import query, query_schema
+from palmette.knowledge.store.links import same
+from palmette.knowledge.store.read import When, entity, facts, find
+from palmette.knowledge.values import Entity, Statement
+from palmette.tokens.structure.as_views import constraint
+
+names = st.sampled_from("abcdefgh")
+triples = st.lists(st.tuples(names, st.sampled_from("rq"), names), min_size=1, max_size=14)
+
+
+@settings(max_examples=40, deadline=None)
+@given(triples)
+def test_the_shortest_way_is_as_short_as_breadth_first_finds(given: list[tuple[str, str, str]]) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*given))
+    known = sorted({n for s, _, o in given for n in (s, o)})
+    for goal in known:
+        found, wanted = path(store, known[0], goal), graphs.distance(given, known[0], goal)
+        assert (found is None) == (wanted is None)
+        if found is not None:
+            assert len(found) == wanted
+            here = known[0]
+            for hop in found.hops:
+                s, o = hop.fact.subject.name, hop.fact.object.name
+                assert (s, hop.fact.relation, o) in given and here == (o if hop.backwards else s)
+                here = s if hop.backwards else o
+            assert here == goal
+
+
+def test_a_way_goes_through_what_is_the_same_and_through_the_times_asked_for() -> None:
+    store = graphs.memory()
+    store.say(graphs.said(("Ann", "works at", "IBM"), ("Intl. Business Machines", "is in", "Armonk")))
+    assert path(store, "Ann", "Armonk") is None
+    same(store.db, *store.numbers([Entity("IBM"), Entity("Intl. Business Machines")]))
+    assert str(path(store, "Ann", "Armonk")) == "Ann -[works at]-> IBM -[is in]-> Armonk"
+    store.say([Statement(Entity("Ann"), "lives in", Entity("Armonk"), valid_from="2020")])
+    assert len(path(store, "Ann", "Armonk", when=When(at="2021")) or ()) == 1
+    assert len(path(store, "Ann", "Armonk", when=When(at="2019")) or ()) == 2
+    assert len(path(store, "Ann", "Ann") or ()) == 0
+    with pytest.raises(BadParameter, match="most_hops"):
+        path(store, "Ann", "Armonk", most_hops=0)
+
+
+def test_incoming_facts_are_found_and_hubs_are_capped() -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*[(f"leaf {i}", "points at", "hub") for i in range(300)], ("hub", "is", "big")))
+    store.say(graphs.said(("leaf 7", "points at", "hub")), model="another")
+    close = around(store, entity(store, "hub"), cap=10)
+    assert len(close) == 10 and str(close[0]) == "leaf 7 points at hub"
+    assert len(around(store, entity(store, "leaf 9"), hops=2, cap=10)) in (10, 11)
+    assert [str(f) for f in around(store, entity(store, "leaf 9"))] == ["leaf 9 points at hub"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 12))
+def test_pagerank_is_the_fixed_point_and_needs_no_scipy(seed: int, n: int) -> None:
+    draw = np.random.default_rng(seed)
+    source, target = draw.integers(0, n, 3 * n), draw.integers(0, n, 3 * n)
+    web = Web(n, source, target, draw.random(3 * n) + 0.1)
+    seeds = draw.random(n)
+    found = pagerank(web, seeds, restart=0.5, rounds=60)
+    walk = np.zeros((n, n))
+    np.add.at(walk, (target, source), web.share)
+    walk += np.outer(seeds / seeds.sum(), walk.sum(0) < 0.5)  # what leads nowhere goes home
+    exact = np.linalg.solve(np.eye(n) - 0.5 * walk, 0.5 * seeds)
+    assert np.allclose(found, exact) and np.isclose(found.sum(), seeds.sum())
+    assert np.allclose(web.step(seeds), web.plain_step(seeds))
+
+
+TEXTS = {
+    "moon": "# Moonlight Sonata\n\nThe Moonlight Sonata was composed by Ludwig Beethoven.",
+    "beethoven": "# Ludwig Beethoven\n\nLudwig Beethoven was born in Bonn.",
+    "bonn": "# Bonn\n\nBonn lies on the Rhine.",
+    "noise": "# Cooking\n\nPasta is made of flour. Where was it made? Nobody knows the composer of pasta.",
+    "more": "# Sonnets\n\nMoonlight is a word in many sonnets; a city is another.",
+}
+
+
+def test_the_web_of_names_finds_a_passage_that_shares_no_word_with_the_question() -> None:
+    search = Retriever(graphs.read(graphs.memory(), TEXTS))
+    question = "Which river passes the birthplace of the Moonlight Sonata's composer?"
+    by_words = [h.chunk.document for h in search.passages(question, way="words")]
+    by_graph = [h.chunk.document for h in search.passages(question, 3)]
+    assert "bonn" not in by_words
+    assert set(by_graph) == {"moon", "beethoven", "bonn"}
+
+
+def test_the_web_is_made_anew_when_the_store_has_changed() -> None:
+    store = graphs.read(graphs.memory(), TEXTS)
+    search = Retriever(store)
+    assert search.web is search.web
+    store.remove("bonn")
+    assert "bonn" not in [h.chunk.document for h in search.passages("Where was Ludwig Beethoven born?")]
+
+
+@pytest.mark.parametrize("question", ["", "?", "the of", "zzz qqq", 'x" OR title:*', "東京 🙂", "a" * 5000])
+def test_any_question_can_be_asked(question: str) -> None:
+    search = Retriever(graphs.read(graphs.memory(), TEXTS))
+    for way in ("words", "graph"):
+        assert isinstance(search.passages(question, way=way), list)  # type: ignore[arg-type]
+    assert search.passages("zzz qqq") == []
+
+
+class Letters:
+    """An embedder that counts letters, and what it was asked."""
+
+    id = "letters"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, texts: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        self.asked += len(texts)
+        return np.array([[t.lower().count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for t in texts], np.float32)
+
+
+def test_vectors_are_made_once_kept_in_the_store_and_go_with_their_document() -> None:
+    store, embed = graphs.read(graphs.memory(), TEXTS), Letters()
+    search = Retriever(store, embed)  # type: ignore[arg-type]
+    best = search.passages("Bonn lies on the Rhine.", 2, way="dense")[0]
+    assert best.chunk.document == "bonn" and embed.asked == 6
+    Retriever(store, embed).passages("Bonn", way="fused")  # type: ignore[arg-type]
+    assert embed.asked == 7
+    store.remove("bonn")
+    assert store.db.rows("SELECT count(*) FROM vector") == [(4,)]
+    assert "bonn" not in [h.chunk.document for h in search.passages("Bonn lies on the Rhine.", way="dense")]
+    with pytest.raises(BadParameter, match="needs an embedder"):
+        Retriever(store).passages("x", way="dense")
+    with pytest.raises(BadParameter, match="not 'dnse'"):
+        Retriever(store).passages("x", way="dnse")  # type: ignore[arg-type]
+
+
+def test_rank_fusion_sums_reciprocal_ranks() -> None:
+    assert fused([[1, 2], [2]]) == [(2, 1 / 62 + 1 / 61), (1, 1 / 61)]
+
+
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(triples, st.integers(0, 10**6))
+def test_a_query_finds_what_trying_everything_finds(given: list[tuple[str, str, str]], seed: int) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*given))
+    draw = random.Random(seed)
+    known = sorted({n for s, _, o in given for n in (s, o)})
+    relations = sorted({p for _, p, _ in given})
+    patterns = []
+    for _ in range(draw.randint(1, 3)):
+        ends = [draw.choice(["?x", "?y", "?z", draw.choice(known)]) for _ in range(2)]
+        patterns.append({"subject": ends[0], "relation": draw.choice([*relations, "?r"]), "object": ends[1]})
+    variables = sorted({v for p in patterns for v in p.values() if v.startswith("?")})
+    if not variables:
+        return
+    rows: list[dict[str, str]] = [{}]
+    for p in patterns:
+        grown = []
+        for row in rows:
+            for values in set(given):
+                new = dict(row)
+                for place, value in zip((p["subject"], p["relation"], p["object"]), values, strict=True):
+                    if (new.setdefault(place, value) if place.startswith("?") else place) != value:
+                        break
+                else:
+                    grown.append(new)
+        rows = grown
+    wanted = sorted({tuple(row[v] for v in variables) for row in rows})
+    assert list(query(store, {"match": patterns, "select": variables}).rows) == wanted
+
+
+def test_a_query_can_name_only_what_the_graph_has() -> None:
+    store = graphs.memory()
+    store.say([Statement(Entity("Ann", "person"), "lives in", Entity("Bonn", "city"))])
+    good = '{"match":[{"subject":"?x","relation":"lives in","object":"Bonn"}],"select":["?x"]}'
+    rule = constraint(query_schema(store))
+    assert rule.accepts(good)
+    assert not rule.accepts(good.replace("lives in", "livesin")) and not rule.accepts(good.replace("?x", "x; DROP"))
+    assert query(store, __import__("json").loads(good)).dicts() == [{"?x": "Ann"}]
+    match = [{"subject": "?x", "relation": "lives in", "object": "?y"}]
+    assert query(store, {"match": match, "select": ["?x"], "types": {"?x": "city"}}).rows == ()
+    assert query(store, {"match": match, "select": ["?y", "?x"], "limit": 1}).rows == (("Bonn", "Ann"),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({}, "match must be"), ({"match": [{}]}, "a pattern has"), ({"mtch": []}, "Did you mean 'match'"),
+        ({"match": [{"subject": "?x", "relation": "knws", "object": "?y"}], "select": ["?x"]}, "Did you mean 'knows'"),
+        ({"match": [{"subject": "?x", "relation": "knows", "object": "?y"}], "select": ["?z"]}, "no variable '?z'"),
+        ({"match": [{"subject": "?x", "relation": "knows", "object": "?y"}], "select": "?x"}, "select must be"),
+        ({"match": [{"subject": "No", "relation": "knows", "object": "?y"}], "select": ["?y"]}, "no entity 'No'"),
+        ({"match": [{"subject": "?x", "relation": "knows", "object": "?y"}], "select": ["?x"], "limit": 0}, "limit"),
+    ],
+)  # fmt: skip
+def test_a_wrong_query_is_refused_with_the_reason(asked: dict[str, object], why: str) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(("Ann", "knows", "Bob")))
+    with pytest.raises((BadParameter, UnknownName), match=why.replace("?", r"\?")):
+        query(store, asked)
+
+
+def test_a_query_that_is_too_broad_stops() -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*[(f"a{i}", "r", f"b{j}") for i in range(80) for j in range(80)]))
+    match = [{"subject": f"?{a}", "relation": "r", "object": f"?{b}"} for a, b in ("xy", "zy", "zw")]
+    with pytest.raises(BadParameter, match="too broad"):
+        query(store, {"match": match, "select": ["?x", "?w"]})
+    cut = query(store, {"match": match[:1], "select": ["?x", "?y"], "limit": 5})
+    assert len(cut.rows) == 5 and not cut.whole
+    assert len(facts(store, most=7)) == 7 and len(find(store, "a1")) == 1

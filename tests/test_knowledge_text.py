@@ -1,0 +1,221 @@
+"""Laws of reading: offsets are true, nothing is lost or said twice, and files that are no text say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palmette.core.errors import BadParameter, DocumentError
+from palmette.knowledge.documents.chunk import pieces, sentences
+from palmette.knowledge.documents.read import document_of, read
+from palmette.knowledge.extract.ingest import Budget, estimate, ingest
+from palmette.knowledge.extract.plain import Gazetteer, definitions, mentions, read_plainly
+from palmette.knowledge.extract.reading import Plain, Reading
+from palmette.knowledge.schema import Schema
+from palmette.knowledge.store.read import facts
+from palmette.knowledge.values import Entity, Piece, Statement
+
+prose = st.text("ab.!? \n\t#-=Zz1🙂é\"'", max_size=300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(prose, st.integers(20, 80))
+def test_pieces_stand_where_they_say_and_leave_out_white_space_alone(text: str, size: int) -> None:
+    cut = pieces(text, size)
+    at = 0
+    for piece in cut:
+        assert text[piece.start : piece.end] == piece.text and 0 < len(piece.text) <= size
+        assert not text[at : piece.start].strip()
+        at = piece.end
+    assert not text[at:].strip()
+
+
+@settings(max_examples=60, deadline=None)
+@given(prose)
+def test_sentences_leave_out_white_space_alone(text: str) -> None:
+    at = 0
+    for a, b in sentences(text):
+        assert a >= at and a < b
+        assert not text[at:a].strip(" \n\t.!?\"'")  # a closing quotation mark may stand between
+        at = b
+    assert not text[at:].strip()
+
+
+def test_a_heading_begins_a_piece_and_a_paragraph_stays_whole() -> None:
+    text = "# One\n\nShort.\n\nAlso short.\n\n## Two\n\n" + "word " * 30
+    assert [p.text.split("\n")[0] for p in pieces(text, 120)][:2] == ["# One", "## Two"]
+    with pytest.raises(BadParameter, match="at least 20"):
+        pieces(text, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(graphs.WORDS), max_size=30).map(" ".join))
+def test_names_and_statements_are_words_of_the_text(text: str) -> None:
+    found = mentions(text)
+    for m in found:
+        assert text[m.start : m.end] == m.entity.name
+    for s in read_plainly(text, found):
+        quote = text[s.start : s.end]
+        assert s.subject.name in quote and s.object.name in quote and s.relation.split()[0] in quote
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Tim Cook leads Apple.", "Tim Cook leads Apple"),
+        ("In 2007 Apple released the iPhone.", "Apple released iPhone"),
+        ("Marie Curie was born in Warsaw.", "Marie Curie was born in Warsaw"),
+        ("The University of Oxford is located in England.", "University of Oxford is located in England"),
+        ("Ann and Bob went home.", None), ("Ann, Bob", None), ("He met Ann.", None),
+        ("Vision Pro was announced on June 5, 2023.", "Vision Pro was announced on June 5, 2023"),
+    ],
+)  # fmt: skip
+def test_plain_reading_says_what_stands_there(text: str, said: str | None) -> None:
+    found = [f"{s.subject} {s.relation} {s.object}" for s in read_plainly(text, mentions(text))]
+    assert found == ([said] if said else [])
+
+
+def test_a_gazetteer_finds_names_in_any_case_with_their_types() -> None:
+    known = Gazetteer({"vision pro": "product"})
+    (first, second) = mentions("The VISION PRO is by Apple.", known)
+    assert first.entity == Entity("vision pro", "product") and second.entity == Entity("Apple")
+    assert definitions("(IBM) alone, and Light Amplification (LA) too") == [("Light Amplification", "LA")]
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_read_by_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Notes on Apple\n\nText.")
+    (tmp_path / "my-notes.txt").write_bytes("Zwölf\r\nBoxkämpfer".encode("utf-16"))
+    page = "<html><head><title>My &amp; page</title><script>alert('x')</script></head>"
+    page += "<body><h1>One</h1><p>Two <b>three</b>.</p></body>"
+    (tmp_path / "p.html").write_text(page)
+    (tmp_path / "old.txt").write_bytes("Caf\xe9".encode("cp1252"))
+    assert read(tmp_path / "a.md").title == "Notes on Apple"
+    assert (
+        read(tmp_path / "my-notes.txt").text == "Zwölf\nBoxkämpfer"
+        and read(tmp_path / "my-notes.txt").title == "my notes"
+    )
+    html = read(tmp_path / "p.html")
+    assert (html.title, html.text) == ("My & page", "One\n\nTwo three.")
+    assert read(tmp_path / "old.txt", encoding="cp1252").text == "Café"
+    with pytest.raises(DocumentError, match=r"0xe9 at 3.*cp1252"):
+        read(tmp_path / "old.txt")
+    with pytest.raises(DocumentError, match="no encoding 'utf-9'"):
+        read(tmp_path / "old.txt", encoding="utf-9")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"", "holds no text"), (b" \n", "holds no text"), (b"a\x00b", "zero byte at 1")]
+)
+def test_what_holds_no_text_says_so(tmp_path: Path, data: bytes, why: str) -> None:
+    (tmp_path / "x.txt").write_bytes(data)
+    with pytest.raises(DocumentError, match=why):
+        read(tmp_path / "x.txt")
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    with path.open("wb") as file:
+        file.truncate(100 * 1024 * 1024)
+    with pytest.raises(DocumentError, match="105 MB, and 34 are allowed"):
+        read(path)
+    with pytest.raises(DocumentError, match="cannot read"):
+        read(tmp_path / "none.txt")
+    with pytest.raises(DocumentError, match="surrogate"):
+        document_of("x", "a\ud800")
+
+
+def test_a_pdf_is_read_where_pypdf_is(tmp_path: Path) -> None:
+    pytest.importorskip("pypdf")
+    from matplotlib.backends.backend_pdf import PdfPages
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.text(0.1, 0.5, "Ann met Bob in Paris")
+    with PdfPages(tmp_path / "x.pdf") as pages:
+        pages.savefig(figure)
+    assert "Ann met Bob" in read(tmp_path / "x.pdf").text
+    (tmp_path / "bad.pdf").write_bytes(b"no pdf at all")
+    with pytest.raises(DocumentError, match="cannot be read as PDF"):
+        read(tmp_path / "bad.pdf")
+
+
+# -- cost, cache, budget -----------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A reader that costs one call and ten tokens for each piece, and says one thing."""
+
+    id, recipe = "counting", "1"
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.calls, self.most = 0, most
+
+    def cost(self, piece: Piece, title: str) -> tuple[int, int]:
+        return 1, 10
+
+    def read(self, piece: Piece, title: str) -> Reading:
+        self.calls += 1
+        if self.calls > self.most:
+            raise KeyboardInterrupt
+        return Reading((Statement(Entity(piece.text[:9]), "says", Entity("something"), 0, 5),), 10, 1)
+
+
+def test_an_unchanged_corpus_costs_nothing_and_a_changed_piece_one_call() -> None:
+    store, reader = graphs.memory(), Counting()
+    texts = [document_of(f"d{i}", f"# Head {i}\n\nBody.\n\n# Tail {i}\n\nBody.") for i in range(4)]
+    assert estimate(store, texts, reader).calls == 8
+    first = ingest(store, texts, reader)
+    assert (first.calls, first.tokens, first.statements) == (8, 80, 8)
+    again = ingest(store, texts, reader)
+    assert again.calls == 0 and len(again.unchanged) == 4 and estimate(store, texts, reader).calls == 0
+    texts[0] = document_of("d0", "# Head 0\n\nBody.\n\n# Tail 0\n\nOther body.", "Head 0")
+    changed = ingest(store, texts, reader)
+    assert (changed.calls, changed.cached, changed.documents) == (1, 1, ("d0",))
+
+
+def test_a_budget_stops_before_it_is_passed_and_the_next_run_goes_on() -> None:
+    store, reader = graphs.memory(), Counting()
+    texts = [document_of(f"d{i}", f"# Head {i}\n\nBody.\n\n# Tail {i}\n\nBody.") for i in range(4)]
+    first = ingest(store, texts, reader, budget=Budget(calls=5))
+    assert first.calls == 5 and first.documents == ("d0", "d1") and first.left == ("d2", "d3") and not first.whole
+    rest = ingest(store, texts, reader, budget=Budget(tokens=30))
+    assert rest.calls == 3 and rest.cached == 1 and rest.whole and reader.calls == 8
+
+
+def test_an_interrupted_run_repeats_no_finished_call() -> None:
+    texts = [document_of(f"d{i}", f"# Head {i}\n\nBody.\n\n# Tail {i}\n\nBody.") for i in range(3)]
+    for stop in range(6):
+        store, reader = graphs.memory(), Counting(stop)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(store, texts, reader)
+        assert ingest(store, texts, Counting()).calls == 6 - stop
+        assert len(store.documents()) == 3
+
+
+def test_removing_a_document_forgets_what_a_model_said_of_it() -> None:
+    store, reader = graphs.memory(), Counting()
+    ingest(store, [document_of("a", "One."), document_of("b", "One."), document_of("c", "Two.")], reader)
+    store.remove("c")
+    store.remove("b")
+    assert store.db.rows("SELECT count(*) FROM reply") == [(1,)]  # the piece that a has in common with b
+    store.remove("a")
+    assert store.db.rows("SELECT count(*) FROM reply") == [(0,)]
+
+
+def test_two_documents_of_one_name_are_refused_and_a_schema_filters_plain_reading() -> None:
+    store = graphs.memory()
+    with pytest.raises(BadParameter, match="two documents are called 'a'"):
+        ingest(store, [document_of("a", "x"), document_of("a", "y")], Plain())
+    ingest(
+        store,
+        [document_of("a", "Ann met Bob. Ann likes Bob. Ann knows Bob.")],
+        Plain(Schema.read({"relations": ["met"]})),
+    )
+    assert [str(f) for f in facts(store)] == ["Ann met Bob"]
