@@ -113,8 +113,10 @@ def evaluate(
     scores = [metric(each, lambda reference: opened_model(reference)) for each in metrics]
     opened = [opened_model(each) for each in models]
     settings["prices"] = {**_known(opened), **dict(settings.get("prices") or {})}
-    # Items share the passes of a model on this machine, where more than one is in flight.
-    shared = {id(m): Batched(m) for m in opened if isinstance(m, LocalModel) and settings.get("concurrency", 8) > 1}
+    # Items share the passes of a model on this machine, where more than one is in flight. Little is kept of what was
+    # read: every pass on a CPU costs by all that is kept.
+    local = [each for each in opened if isinstance(each, LocalModel)] if settings.get("concurrency", 8) > 1 else []
+    shared = {id(each): Batched(each, memory=4096) for each in local}
     try:
         return grid.evaluate(
             task, data, [shared.get(id(m), m) for m in opened], techniques, metrics=scores, given=given,
