@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from palmette.core.engine import Node, generated
 from palmette.core.errors import BadParameter, Busy, PromptTooLong
 from palmette.core.events import Event
@@ -66,25 +68,24 @@ class _Memory:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._rows: OrderedDict[tuple[int, ...], list[Cell]] = OrderedDict()
+        self._rows: OrderedDict[bytes, list[Cell]] = OrderedDict()  # by the tokens, four bytes each
         self.size = 0
 
-    def keep(self, tokens: tuple[int, ...], cells: list[Cell]) -> None:
+    def keep(self, tokens: Sequence[int], cells: list[Cell]) -> None:
         """Remember; what it continues is forgotten, since it is a part of it."""
-        old = [known for known in self._rows if tokens[: len(known)] == known]
-        for known in old:
+        key = _packed(tokens)
+        for known in [known for known in self._rows if key.startswith(known)]:
             self.size -= len(self._rows.pop(known))
-        self._rows[tokens] = cells
+        self._rows[key] = cells
         self.size += len(cells)
         while self.size > self._most and self._rows:
             self.size -= len(self._rows.popitem(last=False)[1])
 
-    def find(self, prompt: tuple[int, ...]) -> list[Cell]:
+    def find(self, prompt: Sequence[int]) -> list[Cell]:
         """The cells of the longest beginning of a prompt."""
-        best, length = None, 0
+        key, best, length = _packed(prompt), None, 0
         for known in self._rows:
-            common = _common(known, prompt)
-            if common > length:
+            if known[: 4 * length + 4] == key[: 4 * length + 4] and (common := _common(known, key)) > length:
                 best, length = known, common
         if best is None:
             return []
@@ -304,7 +305,7 @@ class Batched(Model):
         known = self._memory.find(job.reply.prompt)
         for other in self._waiting:
             if other.reading is not None and other is not job:
-                common = _common(other.reading.prompt, job.reply.prompt)
+                common = _common(_packed(other.reading.prompt), _packed(job.reply.prompt))
                 if common >= max(SHARED, len(known) + 1):
                     if len(other.reading.cells) < common:
                         return False
@@ -364,11 +365,17 @@ def _answer(future: Future[Any], function: Callable[..., Any], arguments: tuple[
         future.set_exception(error)
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
+def _packed(tokens: Sequence[int]) -> bytes:
+    return np.asarray(tokens, np.uint32).tobytes()
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many tokens two packed sequences begin with alike."""
+    low, high = 0, min(len(one), len(other)) // 4
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[: 4 * middle] == other[: 4 * middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
