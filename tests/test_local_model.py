@@ -61,14 +61,14 @@ def toy() -> LocalModel:
 
 def test_an_answer_is_the_same_whole_streamed_and_in_an_event_loop(toy: LocalModel) -> None:
     whole = toy.respond(ASK)
-    assert whole.text == "Ida." and whole.finish == "stop" and whole.usage == Usage(14, 3)
+    assert whole.text == "Ida." and whole.finish == "stop" and whole.usage == Usage(12, 3)
     assert fold(toy.events(ASK)) == whole == asyncio.run(toy.arespond(ASK))
 
     async def pieces() -> list[str]:
         return [text async for text in toy.astream(ASK)]
 
     assert "".join(asyncio.run(pieces())) == "".join(toy.stream(ASK)) == whole.text
-    assert toy.count_tokens(ASK) == 14
+    assert toy.count_tokens(ASK) == 12
 
 
 def test_answers_in_one_event_loop_do_not_wait_for_each_other_and_do_not_mix(toy: LocalModel) -> None:

@@ -186,7 +186,7 @@ def test_llama_server_lists_its_model_and_says_what_is_wrong(llama: str) -> None
     assert row.name.endswith("seedling.gguf") and row.context and row.size
     with pytest.raises(RequestRefused, match="400"):
         at(llama, "chat").respond("word " * 2000, max_tokens=4)
-    with pytest.raises(ProviderFailed, match=r"501.*embeddings"):
+    with pytest.raises(RequestRefused, match=r"501.*embeddings"):
         at(llama, "chat").embed("a")
 
 

@@ -43,7 +43,8 @@ def run_remote(
         "max_tokens": generation.max_tokens, "seed": generation.seed or None, "stop": generation.stop,
         **_settings(generation.settings), **({} if schema is None else {"output": schema}),
     }  # fmt: skip
-    talker = with_log(opened(model), log)
+    api = {"api": given.pop("api")} if "api" in given else {}
+    talker = with_log(opened(model, **api), log)
     question = turns(prompt, generation.system, generation.files)
     if as_json:
         answer = talker(question, **given)
