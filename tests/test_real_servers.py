@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import palmette
-from palmette.core.errors import ProviderFailed, RequestRefused
+from palmette.core.errors import RequestRefused
 from palmette.core.events import fold
 from palmette.core.message import Message, Text, Tool, ToolCall, ToolResult
 from palmette.models.remote.listing import models_of
