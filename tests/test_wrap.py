@@ -53,8 +53,8 @@ from palmette.core.message import (
     Usage,
 )
 from palmette.core.model import Model
+from palmette.core.values import canonical, from_json, to_json
 from palmette.core.waiting import finished
-from palmette.models.keep.values import canonical, from_json, to_json
 from palmette.models.remote.client import Limits
 from palmette.models.wrap.identity import identity
 from palmette.models.wrap.rate_limit import Bucket, Room, headroom

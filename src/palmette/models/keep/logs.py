@@ -16,10 +16,10 @@ from typing import Any
 
 from palmette.core.errors import BadParameter
 from palmette.core.message import Request, Response
+from palmette.core.values import to_json
 from palmette.models.keep.places import folder
 from palmette.models.keep.prices import cost
 from palmette.models.keep.sqlite import SqliteFile
-from palmette.models.keep.values import to_json
 from palmette.models.remote.providers import PROVIDERS
 
 __all__ = ["Call", "Logs", "call_of", "content_wanted", "logs", "wanted"]

@@ -18,10 +18,10 @@ from palmette.core.errors import BadParameter
 from palmette.core.events import Collector, Event, unfold
 from palmette.core.message import Request, Response, Usage
 from palmette.core.model import Model
+from palmette.core.values import canonical, from_json, key_of, to_json
 from palmette.core.waiting import Way
 from palmette.models.keep.places import folder
 from palmette.models.keep.sqlite import SqliteFile
-from palmette.models.keep.values import canonical, from_json, key_of, to_json
 from palmette.models.wrap.base import Wrapper, asking
 from palmette.models.wrap.identity import identity
 

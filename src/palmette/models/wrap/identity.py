@@ -11,7 +11,7 @@ from palmette.core.errors import UsageError
 from palmette.core.message import Output
 from palmette.core.model import Model
 from palmette.core.types import schema_of
-from palmette.models.keep.values import to_json
+from palmette.core.values import to_json
 from palmette.models.local import LocalModel
 from palmette.models.remote.model import RemoteModel
 from palmette.models.wrap.base import Wrapper

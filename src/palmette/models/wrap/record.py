@@ -19,8 +19,8 @@ from palmette.core.errors import BadParameter, NotRecorded, OutputError, Palmett
 from palmette.core.events import Event, fold, unfold
 from palmette.core.message import Request
 from palmette.core.model import Capabilities, Model
+from palmette.core.values import canonical, from_json, to_json
 from palmette.core.waiting import Way
-from palmette.models.keep.values import canonical, from_json, to_json
 from palmette.models.wrap.base import Wrapper, asking
 from palmette.models.wrap.scripted import ABLE
 

@@ -16,8 +16,8 @@ from palmette.core.errors import MissingExtra
 from palmette.core.events import Collector, Event
 from palmette.core.message import Request, Response
 from palmette.core.model import Model
+from palmette.core.values import to_json
 from palmette.core.waiting import Way
-from palmette.models.keep.values import to_json
 from palmette.models.wrap.base import Wrapper, asking
 
 __all__ = ["traced"]
