@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from palmette.core.errors import MissingKey, UnknownName, UsageError
@@ -104,7 +105,7 @@ class Provider:
     kin: str = ""
     login: Callable[[str | None], tuple[str, Secret]] | None = None
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """What can be asked of its models."""
         return replace(_CAN[self.wire], **self.can)

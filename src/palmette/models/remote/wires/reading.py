@@ -53,12 +53,12 @@ def table(value: Any, where: str) -> Mapping[str, Any]:
 
 def items(value: Any) -> list[Mapping[str, Any]]:
     """The objects of a list; nothing where there is none."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def inner(value: Any) -> Mapping[str, Any]:
     """A JSON object, or an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def functions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
