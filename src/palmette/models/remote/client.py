@@ -41,6 +41,7 @@ __all__ = ["Client", "Limits", "Secret", "Upload", "client_of", "told"]
 
 _DATE = re.compile(r"^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$")
 _clients: dict[Any, Client] = {}
+KEPT = httpx2.Limits(max_connections=1024, max_keepalive_connections=256)  # 20, the default, makes a gateway reconnect
 LARGEST = 64 << 20  # bytes of an answer
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 _TYPES: dict[int, type[ProviderError]] = {
@@ -91,7 +92,12 @@ class Client:
         self.limits = limits or Limits()
         self._headers = dict(headers)
         self._key = key
-        self._settings: dict[str, Any] = {"follow_redirects": False, "proxy": proxy, "verify": _trusted(verify)}
+        self._settings: dict[str, Any] = {
+            "follow_redirects": False,
+            "proxy": proxy,
+            "verify": _trusted(verify),
+            "limits": KEPT,
+        }
         self._pool: httpx2.Client | None = None
         self._pools: weakref.WeakKeyDictionary[Any, tuple[httpx2.AsyncClient, Any]] = weakref.WeakKeyDictionary()
 
