@@ -79,7 +79,7 @@ def own_folders() -> Iterator[Found]:
     places = [p for p in os.environ.get("PALMETTE_MODELS", "").split(os.pathsep) if p]
     for place in [Path("."), *(Path(p).expanduser() for p in places)]:
         shown = "./" if place == Path(".") else f"{place}/"
-        for folder in [place, *_folders(place, "*")] if places or place == Path(".") else []:
+        for folder in [place, *_folders(place, "*")]:
             inner = "" if folder == place else folder.name
             found = folder_found(f"{shown}{inner}", "folder", folder)
             if found is not None and found.size:
