@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import socket
@@ -308,6 +309,44 @@ def test_leaving_a_stream_closes_the_connection() -> None:
                 break
             time.sleep(0.05)
         assert server.closed
+
+
+FRAMES = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("way", ["blocking", "loop"])
+@pytest.mark.parametrize("ending", ["length", "chunked", "chunked, end apart", "without end", "more without end"])
+def test_a_connection_is_used_again_once_its_stream_has_ended(ending: str, way: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+    chunk = b"%x\r\n%s\r\n" % (len(FRAMES), FRAMES)
+
+    def script(state: Loopback, peer: socket.socket, number: int) -> None:
+        for _ in range(3):
+            if ending == "length":
+                peer.sendall(head + b"content-length: %d\r\n\r\n%s" % (len(FRAMES), FRAMES))
+            elif ending == "chunked":
+                peer.sendall(head + b"transfer-encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n")
+            else:
+                peer.sendall(head + b"transfer-encoding: chunked\r\n\r\n" + chunk)
+                if ending == "more without end":
+                    for _ in range(100):
+                        peer.sendall(b"400\r\n" + b":" * 1024 + b"\r\n")
+                if "without end" in ending:
+                    peer.recv(1)
+                    return
+                peer.sendall(b"0\r\n\r\n")
+            if not peer.recv(65536):
+                return
+
+    async def thrice(model: RemoteModel) -> list[str]:
+        return ["".join([piece async for piece in model.astream("Hello")]) for _ in range(3)]
+
+    with served(script) as server:
+        model = remote("openai", server, Limits(read=600, total=600))
+        said = asyncio.run(thrice(model)) if way == "loop" else ["".join(model.stream("Hello")) for _ in range(3)]
+        assert said == ["Hi"] * 3
+        assert len(server.requests) == (3 if "without end" in ending else 1)
+        model.client.close()
 
 
 def test_nobody_answers() -> None:

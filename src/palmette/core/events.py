@@ -14,9 +14,12 @@ from palmette.core.message import Finish, Media, Part, Reasoning, Response, Text
 __all__ = ["Collector", "Event", "fold", "unfold"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One step of a streamed answer; whatever it does not tell is empty.
+
+    Not to be changed by who is given it. (One is made for each token of every stream, and filling a frozen class takes
+    three times as long.)
 
     Args:
         text: more text.

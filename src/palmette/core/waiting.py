@@ -83,10 +83,15 @@ def steps(work: AsyncIterator[T]) -> Iterator[T]:
     """
     try:
         while True:
-            try:
-                yield finished(cast("Coroutine[Any, Any, T]", work.__anext__()))
+            try:  # `finished`, without a call more for each step
+                work.__anext__().__await__().send(None)
+            except StopIteration as done:
+                found = done.value
             except StopAsyncIteration:
                 return
+            else:
+                raise RuntimeError("this work suspended, although it was told to wait by blocking")
+            yield found
     finally:
         close = getattr(work, "aclose", None)
         if close is not None:

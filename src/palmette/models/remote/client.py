@@ -10,11 +10,13 @@ import email.utils
 import json
 import random
 import re
+import socket
 import ssl
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -43,6 +45,7 @@ _DATE = re.compile(r"^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2}
 _clients: dict[Any, Client] = {}
 KEPT = httpx2.Limits(max_connections=1024, max_keepalive_connections=256)  # 20, the default, makes a gateway reconnect
 LARGEST = 64 << 20  # bytes of an answer
+TAIL, LINGER = 1 << 16, 0.25  # bytes and seconds that a stream may go on after its last event
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 _TYPES: dict[int, type[ProviderError]] = {
     400: RequestRefused, 401: KeyRefused, 403: KeyRefused, 404: NotServed, 408: TimedOut, 413: RequestRefused,
@@ -145,9 +148,11 @@ class Client:
                 raise BadAnswer(self._clean(said) or f"the answer is no stream but {kind or 'of no type'}")
             headers: Mapping[str, str] | None = told(answer.headers)
             frames = ServerEvents() if wire.framing == "sse" else Lines()
-            async for chunk in self._chunks(answer, way, end):
+            chunks = self._chunks(answer, way, end)
+            async for chunk in chunks:
                 for name, data in frames.pairs(chunk):
                     if data == "[DONE]":
+                        await _drained(answer, chunks, way)
                         return
                     if data:
                         yield name, self._parsed(data), headers
@@ -338,6 +343,32 @@ async def _closing(pool: httpx2.AsyncClient) -> AsyncIterator[None]:
         yield
     finally:
         await pool.aclose()
+
+
+async def _drained(answer: httpx2.Response, chunks: AsyncIterator[bytes], way: Way) -> None:
+    """Read the few bytes after a stream's last event, so that its connection is used again.
+
+    A host that never ends what it has finished is cut off: a thread that blocks is woken by shutting its socket.
+    """
+    cut = threading.Timer(LINGER, _shut, (answer.extensions["network_stream"],))
+    try:
+        if way.blocking and str(answer.num_bytes_downloaded) != answer.headers.get("content-length"):
+            cut.start()
+        async with asyncio.timeout(LINGER) if not way.blocking else nullcontext():
+            size = 0
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > TAIL:
+                    return
+    except (ProviderError, TimeoutError):
+        pass  # the answer was whole; what broke was its connection
+    finally:
+        cut.cancel()
+
+
+def _shut(stream: Any) -> None:
+    with suppress(OSError):
+        stream.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
 
 async def _closed(answer: httpx2.Response, way: Way) -> None:

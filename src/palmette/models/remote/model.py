@@ -75,18 +75,23 @@ class RemoteModel(Model):
         own = {"output": self.options["output"]} if "output" in self.options else {}
         return {**own, **options}
 
-    async def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
-        """See Model."""
+    def produce(self, request: Request, way: Way, *, whole: bool = False) -> AsyncIterator[Event]:
+        """See Model; the generator that answers is passed on as it is, since each one between costs every event."""
         request, notes = self._complete(request)
         many = request.n or 1
         if many > 1 and not self.capabilities.n:
-            async for event in self._several(replace(request, n=None), many, way, notes):
-                yield event
-            return
-        if notes:
-            yield Event(notes=tuple(notes))
-        async for event in self._answered(request, way, whole):
-            yield event
+            return self._several(replace(request, n=None), many, way, notes)
+        return self._answered(request, way, whole, notes)
+
+    def _answered(self, request: Request, way: Way, whole: bool, notes: Sequence[str] = ()) -> AsyncGenerator[Event]:
+        if not whole and self._unstreamed(request):
+            said = f"{self.provider.name} does not stream this; the answer came at once"
+            return self._unfolded(request, way, [*notes, said])
+        if request.output is not None:
+            return self._formed(request, way, whole, notes)
+        if whole:
+            return self._at_once(request, way, notes)
+        return self._streamed(request, {}, way, notes)
 
     async def vectorise(self, texts: Sequence[str], way: Way) -> Embeddings:
         """See Model; many texts are sent in as many requests as the API needs."""
@@ -118,39 +123,45 @@ class RemoteModel(Model):
         body, _ = await self.client.post(codec.path(request), codec.encode(request), way, self.wire)
         return codec.decode(body)
 
-    async def _answered(self, request: Request, way: Way, whole: bool) -> AsyncGenerator[Event]:
-        if not whole and self._unstreamed(request):
-            yield Event(notes=(f"{self.provider.name} does not stream this; the answer came at once",))
-            async for event in self._answered(request, way, True):
-                for one in unfold(event.whole) if event.whole is not None else (event,):
-                    yield one
-        elif request.output is not None:
-            form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
-            asked_for = [Message.of("system", form.question)] if form.question else []
-            bare = replace(request, output=None, messages=(*asked_for, *request.messages))
-            if whole or form.rewrites or request.n:
-                for event in unfold(await self._fitting(bare, form, way)):
-                    yield event
-            else:
-                async with aclosing(self._checked(bare, form, way)) as events:
-                    async for event in events:
-                        yield event
-        elif whole:
-            yield Event(whole=await self._whole(request, {}, way))
+    async def _at_once(self, request: Request, way: Way, notes: Sequence[str]) -> AsyncGenerator[Event]:
+        """The whole answer as one event."""
+        yield Event(whole=await self._whole(request, {}, way, notes))
+
+    async def _unfolded(self, request: Request, way: Way, notes: Sequence[str]) -> AsyncGenerator[Event]:
+        """The whole answer in steps."""
+        yield Event(notes=tuple(notes))
+        async for event in self._answered(request, way, True):
+            for one in unfold(event.whole) if event.whole is not None else (event,):
+                yield one
+
+    async def _formed(self, request: Request, way: Way, whole: bool, notes: Sequence[str]) -> AsyncGenerator[Event]:
+        """An answer of the form that was asked for."""
+        assert request.output is not None
+        if notes:
+            yield Event(notes=tuple(notes))
+        form = form_of(self.provider.schemas or self.wire.schemas, request.output, self.id)
+        asked_for = [Message.of("system", form.question)] if form.question else []
+        bare = replace(request, output=None, messages=(*asked_for, *request.messages))
+        if whole or form.rewrites or request.n:
+            for event in unfold(await self._fitting(bare, form, way)):
+                yield event
         else:
-            async with aclosing(self._streamed(request, {}, way)) as events:
+            async with aclosing(self._checked(bare, form, way)) as events:
                 async for event in events:
                     yield event
 
-    async def _whole(self, request: Request, more: Mapping[str, Any], way: Way) -> Response:
+    async def _whole(self, request: Request, more: Mapping[str, Any], way: Way, before: Sequence[str] = ()) -> Response:
         body, notes = self._body(request, more, False)
         said, headers = await self.client.post(self.wire.path(request, False), body, way, self.wire)
         response = self.wire.decode(said)
         notes += self._withheld(request, bool(response.logprobs), 1 + len(response.alternatives))
-        return replace(response, notes=(*response.notes, *notes), headers=headers, raw=said)
+        return replace(response, notes=(*before, *response.notes, *notes), headers=headers, raw=said)
 
-    async def _streamed(self, request: Request, more: Mapping[str, Any], way: Way) -> AsyncGenerator[Event]:
+    async def _streamed(
+        self, request: Request, more: Mapping[str, Any], way: Way, before: Sequence[str] = ()
+    ) -> AsyncGenerator[Event]:
         body, notes = self._body(request, more, True)
+        notes = [*before, *notes]
         read, ended, scored, answers = self.wire.reader(), False, False, 1
         stream = self.client.stream(self.wire.path(request, True), body, way, self.wire)
         try:

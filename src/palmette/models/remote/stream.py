@@ -66,28 +66,32 @@ class ServerEvents:
         [('', '1\\n2')]
         """
         for line in self._lines.feed(data):
-            yield from self._line(line)
+            found = self._line(line)
+            if found is not None:
+                yield found
 
     def last(self) -> Iterator[tuple[str, str]]:
         """An event that only the end of the stream completes; providers do cut the last blank line."""
-        for line in self._lines.close():
-            yield from self._line(line)
-        yield from self._line("")
+        for line in (*self._lines.close(), ""):
+            found = self._line(line)
+            if found is not None:
+                yield found
 
-    def _line(self, line: str) -> Iterator[tuple[str, str]]:
+    def _line(self, line: str) -> tuple[str, str] | None:
+        """The event that this line completes."""
         if self._first:
             self._first, line = False, line.removeprefix("\ufeff")
         if not line:
-            if self._data:
-                yield self._name, "\n".join(self._data)
+            found = (self._name, "\n".join(self._data)) if self._data else None
             self._name, self._data = "", []
-            return
+            return found
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
         elif name == "event":
             self._name = value
+        return None
 
 
 def _text(line: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -110,12 +110,13 @@ class ChunkReader:
         choices = items(body.get("choices"))
         if not choices:
             return [Event(**common, prompt_logprobs=prompt_scores(body))]
-        *others, last = choices
-        made = [event for choice in others for event in self._choice(choice, {})]
-        made.extend(self._choice(last, common))
+        made: list[Event] = []
+        for choice in choices[:-1]:
+            self._choice(choice, {}, made)
+        self._choice(choices[-1], common, made)
         return made
 
-    def _choice(self, choice: Mapping[str, Any], common: Mapping[str, Any]) -> Iterator[Event]:
+    def _choice(self, choice: Mapping[str, Any], common: Mapping[str, Any], made: list[Event]) -> None:
         """In the order in which a model says them: what it thinks, what it says, what it calls."""
         delta, index, reason = inner(choice.get("delta")), number(choice.get("index")), choice.get("finish_reason")
         thought, words = _words(delta)
@@ -123,24 +124,24 @@ class ChunkReader:
         if details:
             self._details.setdefault(index, []).extend(details)
             kept = {"reasoning_details": list(self._details[index])}
-            yield Event(reasoning=thought, meta=kept, index=index, thinks=True)
+            made.append(Event(reasoning=thought, meta=kept, index=index, thinks=True))
             thought = ""
         if text(delta.get("refusal")):
             new = index not in self._refused
             self._refused.add(index)
-            yield Event(text(delta.get("refusal")), meta={"refusal": True}, new=new, index=index)
+            made.append(Event(text(delta.get("refusal")), meta={"refusal": True}, new=new, index=index))
         calls = items(delta.get("tool_calls"))
         if thought and (words or calls):
-            yield Event(reasoning=thought, index=index)
+            made.append(Event(reasoning=thought, index=index))
             thought = ""
         for call in calls:
             function = inner(call.get("function"))
             place = self._place(index, call)
             row = (place, text(call.get("id")), text(function.get("name")), _arguments(function))
-            yield Event(words, call=row, meta=_kept(call), index=index)
+            made.append(Event(words, call=row, meta=_kept(call), index=index))
             words = ""
         finish = FINISH.get(reason, "other") if isinstance(reason, str) else None
-        yield Event(words, thought, finish=finish, logprobs=scores(choice), index=index, **common)
+        made.append(Event(words, thought, finish=finish, logprobs=scores(choice), index=index, **common))
 
     def _place(self, index: int, call: Mapping[str, Any]) -> int:
         """Where a call stands among its answer's; a new id begins a new call, whatever its count says."""

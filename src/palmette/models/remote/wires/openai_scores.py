@@ -21,6 +21,8 @@ def scores(choice: Mapping[str, Any]) -> tuple[TokenScore, ...]:
     (TokenScore(text='a', logprob=-0.5, top=()),)
     """
     found = choice.get("logprobs")
+    if found is None:
+        return ()
     if isinstance(found, (int, float)) and not isinstance(found, bool):  # a Together stream: one token a chunk
         token = text(inner(choice.get("delta")).get("content")) or text(choice.get("text"))
         return (TokenScore(token, float(found), _ranked(choice.get("top_logprobs"))),)

@@ -77,6 +77,8 @@ def text(value: Any) -> str:
     """A text, or an empty one."""
     if not isinstance(value, str):
         return ""
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 cannot
