@@ -3,7 +3,7 @@
 A random-weight Llama of 125 million parameters in bfloat16; all sides take turns, and medians are compared: of
 wall-clock, and of processor seconds, which say more on a machine that does other things, too (there, take one thread:
 threads that wait for each other burn time). Both sides' greedy tokens are compared.
-Run: python bench/gguf.py [--rounds N] [--threads N] [--dtype bf16|f32|f16|q8_0] [--profile]
+Run: python bench/gguf.py [--rounds N] [--threads N] [--dtype f16|bf16|f32|q8_0] [--profile]
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--dtype", default="f16")
     parser.add_argument("--quick", action="store_true", help="a 19 M model: a smoke test, not a measurement")
     parser.add_argument("--profile", action="store_true", help="where our own time goes")
     parser.add_argument("--no-torch", action="store_true", help="leave transformers out")

@@ -31,6 +31,7 @@ from palmette.core.errors import (
     UnsupportedArchitecture,
 )
 from palmette.core.gguf import open_gguf, read_gguf_header
+from palmette.core.gguf_types import from_float32, to_float32
 from palmette.core.gguf_write import U32, write_gguf
 from palmette.models.engines import gguf_engine, numpy_engine
 from palmette.models.engines.gguf_lines import Growth, Line, Lines
@@ -146,6 +147,30 @@ def test_rows_that_do_not_fit_q8_0_are_f16_and_said(tmp_path: Path) -> None:
     assert [note.split(" ")[0] for note in done.notes] == ["blk.0.ffn_down.weight", "blk.1.ffn_down.weight"]
     kinds = {name: info.kind for name, info in open_gguf(done.path).tensors.items()}
     assert (kinds["blk.0.ffn_down.weight"], kinds["blk.0.ffn_up.weight"]) == ("F16", "Q8_0")
+
+
+def test_a_matrix_that_f16_cannot_hold_is_bf16_and_said(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "large"
+    shutil.copytree(tiny.folder("llama"), folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(n for n in tensors if n.endswith("layers.1.mlp.up_proj.weight"))
+    tensors[name] = tensors[name].copy()
+    tensors[name][3, 2] = -131072.0
+    save_file(tensors, folder / "model.safetensors")
+    done = convert(folder, tmp_path / "x.gguf")
+    assert done.notes == ("blk.1.ffn_up.weight is BF16: it holds numbers beyond 65504, which F16 has not",)
+    found = open_gguf(done.path).tensors
+    assert found["blk.1.ffn_up.weight"].kind == "BF16" and found["blk.0.ffn_up.weight"].kind == "F16"
+
+
+def test_f16_holds_what_bf16_says_to_within_its_smallest_step() -> None:
+    every = to_float32("BF16", np.arange(1 << 16, dtype=np.uint16).view(np.uint8))
+    every = every[np.isfinite(every) & (np.abs(every) <= 65504)]
+    kept = to_float32("F16", from_float32("F16", every[None]).ravel())
+    assert (kept == every)[np.abs(every) >= 8e-6].all()
+    assert np.abs(kept - every).max() <= 3e-8
 
 
 # -- the tree ----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.command("convert", short_help="Write a model as a GGUF file.")
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="bf16", show_default=True, help="Of the matrices.")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), default="f16", show_default=True, help="Of the matrices.")
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @debug_option
