@@ -36,6 +36,7 @@ from palmette.core.errors import (
 )
 from palmette.core.offline import offline
 from palmette.core.waiting import Way
+from palmette.models.remote.network import joined
 from palmette.models.remote.patience import Limits, Secret
 from palmette.models.remote.stream import Lines, ServerEvents
 
@@ -210,14 +211,14 @@ class Client:
 
     def _blocking_pool(self) -> httpx2.Client:
         if self._pool is None:
-            self._pool = httpx2.Client(**self._settings)
+            self._pool = joined(httpx2.Client(**self._settings))
         return self._pool
 
     async def _loop_pool(self) -> httpx2.AsyncClient:
         """Connections belong to an event loop, and are closed when it ends."""
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
-            pool = httpx2.AsyncClient(**self._settings)
+            pool = joined(httpx2.AsyncClient(**self._settings))
             guard = _closing(pool)
             self._pools[loop] = (pool, guard)
             await anext(guard)
