@@ -17,7 +17,7 @@ from palmette.serve.guard import Guard
 from palmette.serve.metrics import Metrics
 from palmette.serve.openapi import document, page
 from palmette.serve.registry import Registry
-from palmette.serve.routes import Route, api_of, find
+from palmette.serve.routes import Route, api_of, find, methods
 from palmette.serve.settings import Settings
 from palmette.serve.talk import Exchange, reply
 from palmette.serve.tasks import TASKS, named_in
@@ -46,10 +46,12 @@ class App:
             await self._live(receive, send)
             return
         path = scope["path"]
-        route, model, known = find(scope["method"], path)
+        route, model = find(scope["method"], path)
         if route is None:
-            status = 405 if known else 404
-            await self._fail(path, status, f"no address {scope['method']} {path}; /docs lists them", send)
+            known = methods(path)
+            more = {"allow": ", ".join(known)} if known else {}
+            said = f"no address {scope['method']} {path}; /docs lists them"
+            await self._fail(path, 405 if known else 404, said, send, **more)
             return
         await self._answered(route, model, scope, receive, send)
 

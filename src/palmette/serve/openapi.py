@@ -50,6 +50,21 @@ _FIELDS: Mapping[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+_TEXTS = {"type": ["string", "array"], "items": {"type": "string"}}
+_TASKS: Mapping[str, dict[str, Any]] = {  # by address: what bodies hold besides the model
+    "/v1/embeddings": {"input": _TEXTS, "encoding_format": {"enum": ["float", "base64"]}},
+    "/api/embed": {"input": _TEXTS},
+    "/v1/messages/count_tokens": {"messages": {"type": "array", "items": _MESSAGE}},
+    "/v1/decisions": {
+        "input": {"type": ["string", "array"]},
+        "questions": {"type": "array", "items": {"type": "object"}},
+    },
+    "/tokenize": {"content": {"type": "string"}},
+    "/detokenize": {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
+    "/apply-template": {"messages": {"type": "array", "items": _MESSAGE}},
+}
+
+
 def document(models: Sequence[str]) -> dict[str, Any]:
     """The OpenAPI document of a server with these models.
 
@@ -88,7 +103,8 @@ def _operation(route: Route, models: Sequence[str]) -> dict[str, Any]:
 
 def _body(route: Route, models: Sequence[str]) -> dict[str, Any]:
     if route.kind != "chat":
-        return {"type": "object"}
+        fields = _TASKS.get(route.path, {})
+        return {"type": "object", "properties": {"model": {"enum": list(models)}, **fields} if fields else {}}
     properties, required = _FIELDS[route.api]
     named = {} if "{model}" in route.path else {"model": {"enum": list(models)}}
     extension = {"palmette": {"$ref": "#/components/schemas/Palmette"}}

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ROUTES", "Route", "api_of", "find"]
+__all__ = ["ROUTES", "Route", "api_of", "find", "methods"]
 
 Kind = Literal[
     "chat", "embed", "count", "list", "one", "decide", "tags", "show", "ps", "version", "tokenize", "detokenize",
@@ -88,8 +88,8 @@ _EXACT = {(route.method, route.path): route for route in ROUTES if "{" not in ro
 _PATTERNS = [(route.method, route.pattern, route) for route in ROUTES if "{" in route.path]
 
 
-def find(method: str, path: str) -> tuple[Route | None, str, bool]:
-    """The route of an address, the model in it, and whether the address exists for another method.
+def find(method: str, path: str) -> tuple[Route | None, str]:
+    """The route of an address, and the model in it.
 
     >>> find("POST", "/v1/models/m:generateContent")[1]
     'm'
@@ -97,15 +97,22 @@ def find(method: str, path: str) -> tuple[Route | None, str, bool]:
     asked = "GET" if method == "HEAD" else method
     route = _EXACT.get((asked, path))
     if route is not None:
-        return route, "", True
-    known = any((other, path) in _EXACT for other in ("GET", "POST"))
+        return route, ""
     for verb, pattern, candidate in _PATTERNS:
-        found = pattern.match(path)
+        found = pattern.match(path) if verb == asked else None
         if found:
-            known = True
-            if verb == asked:
-                return candidate, found["model"], True
-    return None, "", known
+            return candidate, found["model"]
+    return None, ""
+
+
+def methods(path: str) -> list[str]:
+    """The methods that an address has; none for what is no address.
+
+    >>> methods("/health"), methods("/nowhere")
+    (['GET', 'HEAD'], [])
+    """
+    made = [verb for verb in ("GET", "POST") if find(verb, path)[0] is not None]
+    return made[:1] + ["HEAD"] * ("GET" in made) + made[1:]
 
 
 def api_of(path: str) -> str:

@@ -166,9 +166,9 @@ async def template(
     request, _ = WIRES["openai"].decode_request(row, path)
     async with registry.use(request.model) as model:
         engine = _engine(model)
-        found = template_of(engine)
+        found = None if engine is None else template_of(engine)
         if found is None:
-            raise Unsupported(f"{request.model} has no chat template")
+            raise Unsupported(f"{request.model} has no chat template that this server knows")
         text = "".join(piece for piece, _ in found.written(request.messages, True, request.tools))
         return {"prompt": text, "count": len(prompt_of(engine, request).tokens)}
 
