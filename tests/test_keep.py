@@ -186,6 +186,34 @@ def test_the_command_line_writes_and_shows_the_log(
     assert main(["run", "Once", "--template", os.devnull, "--log"]) == 2
 
 
+def test_a_tree_that_was_asked_for_is_kept_and_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from serving import running
+
+    from palmette.serve.settings import ModelSettings, Settings
+    from palmette.tokens.trace.json import from_json, to_json
+
+    path = tmp_path / "runs.sqlite"
+    monkeypatch.setenv("PALMETTE_LOG", str(path))
+    settings = Settings((ModelSettings("toy", "zoo:seedling"),))
+    asked = {"model": "toy", "max_tokens": 6, "messages": [{"role": "user", "content": "Once"}]}
+    beam = {"strategy": "beam:3", "n_best": 3, "tree": True}
+    with running(settings, dressed=lambda model: palmette.logged(model, path)) as server:
+        said = server.post("/v1/chat/completions", {**asked, "palmette": beam}).json()["palmette"]
+        server.post("/v1/chat/completions", asked)
+    kept = Logs(path).find(id=1)[0]
+    assert kept.tree == said["tree"] and json.loads(kept.response)["palmette"] == said
+    for name in ("tree.json", "tree.svg", "tree.html"):
+        assert main(["logs", "1", "--tree", str(tmp_path / name)]) == 0
+    assert json.loads(to_json(from_json((tmp_path / "tree.json").read_text()))) == said["tree"]
+    assert "</svg>" in (tmp_path / "tree.svg").read_text()
+    capsys.readouterr()
+    assert main(["logs", "2", "--tree", str(tmp_path / "x.svg")]) == 2 and "has no tree" in capsys.readouterr().err
+    assert main(["logs", "--tree", str(tmp_path / "x.svg")]) == 2 and "NUMBER" in capsys.readouterr().err
+    assert main(["logs", "1", "--tree", str(tmp_path / "x.gif")]) == 2 and "'.gif'" in capsys.readouterr().err
+
+
 # -- prices ------------------------------------------------------------------------------------------------------------
 
 

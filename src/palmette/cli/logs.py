@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -30,9 +31,11 @@ WIDE = 70
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with requests and responses.")
 @click.option("--forget", type=float, metavar="DAYS", help="Delete the calls older than this; 0 deletes all.")
 @click.option("--path", "show_path", is_flag=True, help="Print where the log is.")
+@click.option("--tree", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the token tree of call NUMBER as .html, .svg, .png or .json, if the call asked for it.")
 @debug_option
 def command(number: int | None, last: int, everything: bool, search: str, model: str, failed: bool, as_json: bool,
-            forget: float | None, show_path: bool) -> int:  # fmt: skip
+            forget: float | None, show_path: bool, tree: Path | None) -> int:  # fmt: skip
     """Show the logged calls, or the one with this NUMBER whole.
 
     Calls are logged by --log of run and chat, by PALMETTE_LOG=1 (or a file's path), and by palmette.logged in Python.
@@ -52,7 +55,9 @@ def command(number: int | None, last: int, everything: bool, search: str, model:
     found = log.find(None if everything else last, search=search, model=model, failed=failed, id=number)
     if number is not None and not found:
         raise UsageError(f"the log {str(log.path)!r} has no call {number}")
-    if as_json:
+    if tree is not None:
+        _draw(found[0] if number is not None else None, tree)
+    elif as_json:
         for call in reversed(found):
             click.echo(json.dumps(call.as_json(), ensure_ascii=False))
     elif number is not None:
@@ -65,6 +70,21 @@ def command(number: int | None, last: int, everything: bool, search: str, model:
                 f"no calls in {log.path}" + ("" if log.path.exists() else "; palmette run --log writes it"), err=True
             )
     return 0
+
+
+def _draw(call: Call | None, path: Path) -> None:
+    """Write the tree of a call as a picture or page."""
+    from palmette.tokens.trace.export import check_target, write
+    from palmette.tokens.trace.json import from_json
+
+    if call is None:
+        raise UsageError("--tree needs the NUMBER of a call, as palmette logs shows it")
+    check_target(path)
+    if call.tree is None:
+        raise UsageError(
+            f'call {call.id} has no tree; ask a served model with "palmette": {{"tree": true}} to have it kept'
+        )
+    write(from_json(json.dumps(call.tree)), path)
 
 
 def _line(call: Call) -> None:

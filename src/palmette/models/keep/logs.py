@@ -80,6 +80,11 @@ class Call:
         """
         return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
+    @property
+    def tree(self) -> Any:
+        """The token tree as JSON, if the call asked for it; see `palmette.tokens.trace.json.from_json`."""
+        return (json.loads(self.response or "null") or {}).get("palmette", {}).get("tree")
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
         made = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -202,11 +207,18 @@ def call_of(
     if not content:
         return made
     asked = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
-    kept = "" if error is not None else json.dumps(to_json(response), ensure_ascii=False)
+    kept = "" if error is not None else json.dumps(_whole(response), ensure_ascii=False)
     return replace(
         made, prompt=asked, answer=response.text, request=json.dumps(to_json(request), ensure_ascii=False),
         response=kept,
     )  # fmt: skip
+
+
+def _whole(response: Response) -> Any:
+    """An answer as JSON, with the tree and the scored answers if they were asked for."""
+    raw = response.raw
+    own = {"palmette": raw["palmette"]} if isinstance(raw, dict) and "palmette" in raw else {}
+    return {**to_json(response), **own}
 
 
 def wanted(flag: bool = False) -> bool:
