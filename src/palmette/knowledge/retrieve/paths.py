@@ -16,41 +16,12 @@ from palmette.knowledge.store.read import NOW, When, entity, triples
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Fact, Hop, Path
 
-__all__ = ["around", "neighbours", "outgoing", "path"]
+__all__ = ["around", "path"]
 
 Triple = tuple[int, int, int]
 CAP = 50  # facts of one thing that a walk looks at
 MOST_HOPS = 8
 _STEP = 40  # things whose facts are read at once while a way is looked for
-
-
-def neighbours(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
-    """The things that stand in one fact with any of these, as numbers of clusters."""
-    one = store.same.now()
-    return {one(far) for _, far in _links(store, entities, when)}
-
-
-def outgoing(store: Store, entities: Sequence[int], *, when: When = NOW) -> set[int]:
-    """The things that facts of these lead to, as numbers of entities."""
-    condition, values = when.sql()
-    found: set[int] = set()
-    for some in batches(entities):
-        inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
-        sql = f"SELECT DISTINCT a.o FROM assertion a WHERE a.s {inside} AND {condition}"
-        found.update(o for (o,) in store.db.rows(sql, [*some, *values]))
-    return found
-
-
-def _links(store: Store, entities: Iterable[int], when: When) -> list[tuple[int, int]]:
-    """(entity, neighbour) for each fact of these entities, in either direction."""
-    condition, values = when.sql()
-    found: list[tuple[int, int]] = []
-    for some in batches(entities):
-        inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
-        for near, far in (("s", "o"), ("o", "s")):
-            sql = f"SELECT a.{near}, a.{far} FROM assertion a WHERE a.{near} {inside} AND {condition}"
-            found += store.db.rows(sql, [*some, *values])
-    return found
 
 
 def around(
@@ -129,24 +100,40 @@ def path(
         return Path(_entity(store, min(meeting)), ())
     above: list[dict[int, int]] = [dict.fromkeys(ids, -1) for ids in ends]
     edges = [sorted(ids) for ids in ends]
-    one = store.same.now()
     for _ in range(most_hops):
         side = 0 if len(edges[0]) <= len(edges[1]) else 1
-        known, other, fresh = above[side], above[1 - side], dict[int, int]()
-        for some in batches(store.same.spread(edges[side]), _STEP):
-            for near, far in _links(store, some, when):
-                there = one(far)
-                if there not in known:
-                    fresh.setdefault(there, one(near))
-            meeting = fresh.keys() & other.keys()
-            if meeting:  # what else this round would find is as far away
-                above[side] = known | fresh
-                return _path(store, min(meeting), above, when)
-        known |= fresh
-        edges[side] = sorted(fresh)
+        fresh, met = _wave(store, edges[side], above[side], above[1 - side], when)
+        above[side] |= fresh
+        if met:
+            return _path(store, min(met), above, when)
         if not fresh:
             return None
+        edges[side] = sorted(fresh)
     return None
+
+
+def _wave(
+    store: Store, edge: Sequence[int], known: dict[int, int], other: dict[int, int], when: When
+) -> tuple[dict[int, int], set[int]]:
+    """What is one hop further from an edge, each with where it was reached from; and where it meets the other side.
+
+    Facts are walked forwards for the whole edge before any is walked backwards: a thing is the subject of few facts,
+    and what they speak of is what much else speaks of, so most ways meet before a hub has to be spread out.
+    """
+    condition, values = when.sql()
+    of = store.same.linked()
+    fresh: dict[int, int] = {}
+    for near, far in (("s", "o"), ("o", "s")):
+        for some in batches(store.same.spread(edge), _STEP):
+            inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
+            sql = f"SELECT a.{far}, a.{near} FROM assertion a WHERE a.{near} {inside} AND {condition}"
+            rows = store.db.rows(sql, [*some, *values])
+            found = {of.get(a, a): of.get(b, b) for a, b in rows} if of else dict(rows)
+            fresh |= found
+            met = found.keys() & other.keys()
+            if met:  # what else this wave would find is as far away
+                return {i: from_ for i, from_ in fresh.items() if i not in known}, met
+    return {i: from_ for i, from_ in fresh.items() if i not in known}, set()
 
 
 def _path(store: Store, middle: int, above: Sequence[dict[int, int]], when: When) -> Path:

@@ -8,7 +8,7 @@ documents were added, and after a removal as if the document had never been ther
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from palmette.core.errors import BadParameter
@@ -122,6 +122,14 @@ class Same:
         self._look()
         of = self._of
         return (lambda entity: of.get(entity, entity)) if of else (lambda entity: entity)
+
+    def linked(self) -> Mapping[int, int]:
+        """The smallest of its cluster for every entity that has a link, as it is now; the others stand for themselves.
+
+        For loops over very many: the store is looked at once.
+        """
+        self._look()
+        return self._of
 
     def all(self, entity: int) -> list[int]:
         """All that are the same as this one, itself included, ascending."""
