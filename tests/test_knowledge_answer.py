@@ -18,10 +18,12 @@ from palmette.core.errors import BadParameter, Unsupported
 from palmette.core.masks import ids_of
 from palmette.knowledge.answer.confined import ABSTAIN, GraphConstraint
 from palmette.knowledge.answer.spelling import spellings, tokenizer_hash, trie_of
+from palmette.knowledge.answer.support import support
 from palmette.knowledge.answer.verify import verify
 from palmette.knowledge.apple import QUESTION, TRIPLES, TYPES
 from palmette.knowledge.extract.by_model import Local
 from palmette.knowledge.graph import Graph
+from palmette.knowledge.retrieve.passages import Retriever
 from palmette.knowledge.store.links import same
 from palmette.knowledge.values import Entity
 from palmette.tokens.decode import decode
@@ -186,6 +188,58 @@ def test_a_question_without_support_is_refused_and_no_model_is_asked(question: s
         answer = apple().ask(question, by=model, mode=mode)  # type: ignore[arg-type]
         assert answer.abstained and answer.calls == 0 and answer.facts == ()
         assert answer.text.startswith("I cannot answer that from this graph: ")
+
+
+TEXTS = {
+    "moon": "# Moonlight Sonata\n\nThe Moonlight Sonata was composed by Ludwig Beethoven.",
+    "beethoven": "# Ludwig Beethoven\n\nLudwig Beethoven was born in Bonn.",
+    "bonn": "# Bonn\n\nBonn lies on the river Rhine.",
+    "clair": "# Clair de lune\n\nClair de lune is a movement by Claude Debussy; moonlight, in French.",
+    "elbe": "# Elbe\n\nThe Elbe is a river that passes Dresden, the birthplace of a composer of songs.",
+}  # fmt: skip
+
+
+def test_what_supports_an_answer_is_told_from_what_only_shares_its_words() -> None:
+    question = "In which town was the composer of the Moonlight Sonata born?"
+    graph = Graph(graphs.read(graphs.memory(), TEXTS))
+    assert not graph.ask(question).abstained
+    graph.remove("moon")
+    answer = graph.ask(question)
+    assert answer.abstained and "describes nothing" in answer.text and answer.calls == 0
+    assert not graph.ask(question, care=0.0).abstained
+    assert graph.ask("Who composed the Elbe Sonata?").abstained
+
+
+def test_what_stands_whole_in_one_place_is_answered_in_whatever_case_it_is_asked() -> None:
+    graph = Graph(graphs.memory())
+    graph.add("# Notes\n\nMr Smith says that Ann Miller sold the bakery in 1999.", name="notes")
+    for question in ("When was the bakery sold by Ann Miller?", "when was the bakery sold by ann miller"):
+        assert not graph.ask(question).abstained
+    assert graph.ask("When was the castle sold by Ann Miller?").abstained
+
+
+def test_a_thing_is_described_under_each_of_its_names() -> None:
+    graph = Graph(graphs.memory())
+    graph.say(("Intl. Business Machines", "is based in", "Armonk"), ("IBM", "makes", "mainframes"))
+    assert graph.ask("In which town is IBM based?").abstained
+    graph.same("IBM", "Intl. Business Machines")
+    answer = graph.ask("Where is IBM based?")
+    assert not answer.abstained and "Armonk" in answer.text
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(sorted(TEXTS)), unique=True), st.sampled_from(sorted(TEXTS)))
+def test_more_passages_never_make_less_sure(some: list[str], another: str) -> None:
+    store = graphs.read(graphs.memory(), TEXTS)
+    search = Retriever(store)
+    chunks = {c.document: c for c in store.chunks(range(1, 9))}
+    for question in ("Who composed the Moonlight Sonata?", "Which river passes Bonn?", "Was Ann born in Dresden?"):
+        found = [
+            support(store, search.web.lexicon, question, [chunks[name] for name in names], [])
+            for names in (some, [*some, another])
+        ]
+        assert found[0].sure <= found[1].sure + 1e-12 and set(found[1].missing) <= set(found[0].missing)
+        assert all(0 <= share <= 1 + 1e-12 for f in found for share in (f.described, f.said, f.spoken, f.sure))
 
 
 def test_a_citation_is_a_number_of_the_list_and_its_quote_is_resolved_here() -> None:

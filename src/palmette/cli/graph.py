@@ -147,9 +147,9 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int, int, str], None] | 
 @click.option(
     "--care",
     type=click.FloatRange(0, 1),
-    default=0.85,
+    default=0.8,
     show_default=True,
-    help="How much of the question must be spoken of.",
+    help="How sure it must be that the store supports an answer; 0 answers anyway.",
 )
 @_time
 @click.option("--html", type=click.Path(path_type=Path), help="Also write the facts behind the answer as a page.")

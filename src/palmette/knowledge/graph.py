@@ -170,7 +170,7 @@ class Graph:
             question: text.
             by: a model or its name; without one the best facts are the answer.
             mode: "cite", "confined", "free" or "none"; see `palmette.knowledge.answer.ask`.
-            care: the share of the question that must be spoken of, 0 to 1.
+            care: how sure it must be that the graph supports an answer, 0 to 1; 0 answers whatever is found.
             at, known: what held at a time, what the graph knew at a time.
             max_tokens: of the model's answer.
             abstain: whether a model may say that the facts do not answer.

@@ -92,7 +92,7 @@ def ask(
         question: text.
         by: a model, or None for mode "none".
         mode: see above; "cite" by default.
-        care: how much of the question must be spoken of; see `gather`.
+        care: how sure it must be that the graph supports an answer; see `gather`.
         max_tokens: of the model's answer.
         when: the times.
         abstain: whether a model may say that the facts do not answer.

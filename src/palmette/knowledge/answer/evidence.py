@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.knowledge.names import tokens_of
+from palmette.knowledge.answer.support import Support, stem, support
+from palmette.knowledge.names import key_of, tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
 from palmette.knowledge.retrieve.passages import RESTART, Hit, Retriever, words_of
 from palmette.knowledge.retrieve.paths import around
@@ -26,31 +27,12 @@ from palmette.knowledge.store.read import NOW, When, find, quoted, triples
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Fact
 
-__all__ = ["CARE", "Evidence", "gather", "stem"]
+__all__ = ["CARE", "Evidence", "gather"]
 
-CARE = 0.85  # the share of a question, by the rarity of its words, that must be spoken of
+CARE = 0.8  # how sure it must be that the graph supports an answer; bench/knowledge.py, part abstain, draws the curve
 FACTS, PASSAGES, HOPS = 40, 8, 2
+WEIGHED = 20  # passages that are held against the question
 Floats = NDArray[np.float64]
-_ENDINGS = (
-    "ations",
-    "ation",
-    "ements",
-    "ement",
-    "ings",
-    "ing",
-    "ers",
-    "er",
-    "ors",
-    "or",
-    "ied",
-    "ies",
-    "ed",
-    "es",
-    "s",
-    "ly",
-    "e",
-    "y",
-)
 
 
 @dataclass(frozen=True)
@@ -62,23 +44,21 @@ class Evidence:
         things: what it names, as numbers of entities.
         facts: the best first, with quotes.
         passages: the best first.
-        spoken: the share of the question that facts and passages speak of, 0 to 1.
-        missing: its words that none of them has.
-        care: the share that is needed.
+        support: how far that supports an answer.
+        care: how sure that must be, 0 to 1.
     """
 
     question: str
     things: tuple[int, ...]
     facts: tuple[Fact, ...]
     passages: tuple[Hit, ...]
-    spoken: float
-    missing: tuple[str, ...]
+    support: Support
     care: float = CARE
 
     @property
     def enough(self) -> bool:
         """Whether an answer can be supported."""
-        return bool(self.things) and bool(self.facts or self.passages) and self.spoken >= self.care
+        return bool(self.things) and bool(self.facts or self.passages) and self.support.sure >= self.care
 
     @property
     def why(self) -> str:
@@ -89,7 +69,9 @@ class Evidence:
             return "the graph describes nothing that the question names"
         if not (self.facts or self.passages):
             return "the graph says nothing about what the question names"
-        return f"nothing in the graph speaks of {', '.join(self.missing)}"
+        if self.support.missing:
+            return f"nothing in the graph speaks of {', '.join(self.support.missing)}"
+        return "nothing in the graph speaks of all that the question asks in one place"
 
 
 def gather(
@@ -103,35 +85,33 @@ def gather(
         question: text.
         facts, passages: how many, at most.
         hops: how far from what the question names.
-        care: the share of the question's words, by rarity, that must be spoken of; 0 answers whatever is found.
+        care: how sure it must be that the graph supports an answer, 0 to 1; 0 answers whatever is found.
         when: the times.
     """
     store, web = search.store, search.web
-    named = {thing: None for _, _, found in web.lexicon.find(question) for thing in found}
+    spans = [(key_of(question[a:b]), meant) for a, b, meant in web.lexicon.find(question)]
+    named = {thing: None for _, meant in spans for thing in meant}
     words = {stem(word) for word in words_of(question)}
     described = _described(store, web, list(named), words)
     things = [int(web.entities[i]) for i in described]
-    hits = search.passages(question, passages)
+    hits = search.passages(question, max(passages, WEIGHED))
     near = around(store, things, hops=hops, most=10 * facts, when=when) if things else []
-    read = _read_in(store, [hit.chunk.id for hit in hits], when)
+    read = _read_in(store, [hit.chunk.id for hit in hits[:passages]], when)
     mass = _mass(search, question, web)
     pool = list(dict.fromkeys([*near, *read]))
     scored = sorted(range(len(pool)), key=lambda i: (-_score(pool[i], store, web, mass, words), i))
     best = quoted(store, [pool[i] for i in scored[:facts]], when=when)
-    spoken, missing = _spoken(store, question, hits[:5], best)
-    return Evidence(question, tuple(things), tuple(best), tuple(hits), spoken, tuple(missing), care)
+    also = {key: _names(store, [int(web.entities[i]) for i in meant], key) for key, meant in spans}
+    held = support(store, web.lexicon, question, [hit.chunk for hit in hits], best, also)
+    return Evidence(question, tuple(things), tuple(best), tuple(hits[:passages]), held, care)
 
 
-def stem(word: str) -> str:
-    """A word without its ending, so that announced meets announcement.
-
-    >>> stem("announced") == stem("announcement") == stem("announces")
-    True
-    """
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+def _names(store: Store, things: Sequence[int], key: str) -> list[str]:
+    """The other keys of things, those aside that only add to this one what tells namesakes apart."""
+    ids = store.same.spread(things)
+    inside = marks(len(ids))
+    sql = f"SELECT key FROM entity WHERE id IN ({inside}) UNION SELECT key FROM alias WHERE entity IN ({inside})"
+    return [k for (k,) in store.db.rows(sql, [*ids, *ids]) if f" {key} " not in f" {k} "]
 
 
 def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str]) -> list[int]:
@@ -185,16 +165,3 @@ def _score(fact: Fact, store: Store, web: Snapshot, mass: Floats, words: set[str
         thing = web.of.get(numbers[0]) if numbers else None
         ends += math.sqrt(float(mass[thing])) if thing is not None else 0.0
     return ends + 0.5 * len(said & words) / (1 + len(words)) + 0.01 * math.log1p(fact.support)
-
-
-def _spoken(store: Store, question: str, hits: Sequence[Hit], facts: Sequence[Fact]) -> tuple[float, list[str]]:
-    """How much of the question, by the rarity of its words, passages and facts speak of; and the words they lack."""
-    texts = [f"{hit.chunk.title} {hit.chunk.text}" for hit in hits]
-    texts += [f"{f} {' '.join(q.text for q in f.quotes)}" for f in facts]
-    have = {stem(word) for text in texts for word in tokens_of(text)}
-    words = words_of(question)
-    count = int(store.db.rows("SELECT count(*) FROM chunk")[0][0])
-    weight = {w: math.log(1 + (count + 1) / (store.db.seen(w) + 0.5)) for w in words}
-    missing = [w for w in words if stem(w) not in have]
-    total = sum(weight.values())
-    return (1 - sum(weight[w] for w in missing) / total if total else 0.0), missing

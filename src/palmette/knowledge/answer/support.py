@@ -1,0 +1,286 @@
+"""Whether what was found supports an answer, without a model: are the question's names described, is the rest said?
+
+Three shares of the question, each by the rarity of its words: how much of its names something is about (a passage
+titled so, or a fact that also speaks of something else that was asked), how much of its names is said word for word,
+and how much of all its words stands in one passage and one that is linked with it by name, so that a second hop counts
+and a stray word elsewhere does not. A logistic regression weighs them, fitted on questions whose passages are there and
+the same questions without them (bench/knowledge.py, part abstain). What says everything needs no weighing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from palmette.knowledge.extract.plain import STOP
+from palmette.knowledge.names import key_of, spans_of, tokens_of
+from palmette.knowledge.retrieve.snapshot import Lexicon, variants
+from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Chunk, Fact
+
+__all__ = ["Support", "stem", "support"]
+
+# Logistic regression: of what is described, said and spoken; the last is the constant.
+WEIGHTS = (3.6, 2.2, 1.4, -3.7)
+ALIKE = 0.5  # credit of a title that is the name but for what tells it from its namesakes
+NO_NAMES: Mapping[str, Sequence[str]] = {}
+BY_FACT = 0.5  # credit of a name that only facts of passages about nothing by name describe
+_ENDINGS_WORDS = "ations ation ements ement ings ing ers er ors or ied ies ed es s ly e y"
+_ENDINGS = tuple(_ENDINGS_WORDS.split())
+_QUOTED = re.compile(r'["“]([^"”]+)["”]')
+_APART = re.compile(r'[,;:"“”()?!]')
+_DEMONYM = re.compile(r"[^\W\d_]{2,}(?:ish|ese|ian|ean|can|tch|nch|lsh)")
+_JOINTS_WORDS = "of the in to for a on de"
+_JOINTS = frozenset(_JOINTS_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Support:
+    """What was found, held against the question.
+
+    Args:
+        described: the share of its names that something found is about, 0 to 1; one half where it names nothing.
+        said: the share of its names that stand there word for word.
+        spoken: the share of its words that stand in one passage or in two that are linked.
+        missing: its words that nothing found has.
+    """
+
+    described: float
+    said: float
+    spoken: float
+    missing: tuple[str, ...] = ()
+
+    @property
+    def sure(self) -> float:
+        """How likely it is that an answer is there, 0 to 1."""
+        if self.spoken >= 1 - 1e-9:
+            return 1.0
+        score = sum(w * x for w, x in zip(WEIGHTS, (self.described, self.said, self.spoken, 1.0), strict=True))
+        return 1 / (1 + math.exp(-score))
+
+
+def stem(word: str) -> str:
+    """A word without its ending, so that announced meets announcement.
+
+    >>> stem("announced") == stem("announcement") == stem("announces")
+    True
+    """
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word[: -len(ending)]
+    return word
+
+
+def support(
+    store: Store, lexicon: Lexicon, question: str, passages: Sequence[Chunk], facts: Sequence[Fact],
+    also: Mapping[str, Sequence[str]] = NO_NAMES,
+) -> Support:  # fmt: skip
+    """Hold passages and facts against a question.
+
+    Args:
+        store: the graph, for how rare a word is.
+        lexicon: the names that the graph knows.
+        question: text.
+        passages: what was found.
+        facts: the same, with quotes where they have them.
+        also: names of the question, as keys, with the keys by which the graph knows the same thing.
+    """
+    asked = _words(question, lexicon)
+    weight = _weights(store, asked)
+    units = [_respelled(unit, also) for unit in _units(passages, facts)]
+    if not weight or not units:
+        return Support(0.0, 0.0, 0.0, tuple(dict.fromkeys(w.word for w in asked if w.stem in weight)))
+    had = [frozenset(weight.keys() & unit.stems) for unit in units]
+    total = sum(weight.values())
+    spoken = max(sum(weight[w] for w in words) for words in _reached(units, had)) / total
+    everything = frozenset().union(*had)
+    missing = dict.fromkeys(w.word for w in asked if w.stem in weight and w.stem not in everything)
+    names = _names(asked)
+    credit = _described(asked, names, units)
+    marked = [i for i, w in enumerate(asked) if w.name and w.stem in weight]
+    described = _mean([(weight[asked[i].stem], credit[i]) for i in marked])
+    said = _mean([
+        (max((weight.get(asked[i].stem, 0.0) for i in name), default=0.0),
+         float(all(credit[i] == 1 for i in name) or any(_holds(u.line, asked, name) for u in units)))
+        for name in names
+    ])  # fmt: skip
+    return Support(described, said, spoken, tuple(missing))
+
+
+# -- the question ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word of the question: as keys have it, its stem, whether it belongs to a name, whether it begins one."""
+
+    word: str
+    stem: str
+    name: bool
+    begins: bool = False
+
+
+def _words(question: str, lexicon: Lexicon) -> list[_Word]:
+    """The question's words. Capitals, digits and quotation marks show names; where they show nothing, the lexicon."""
+    spans = [(a, b, word) for a, b, key in spans_of(question) for word in key.split(" ")]
+    high = _high(question, spans)
+    content = [i for i, (_, _, word) in enumerate(spans) if word not in STOP]
+    shown = sum(high[i] for i in content)
+    if not shown or (shown > 4 and shown == len(content)):
+        known = [(a, b) for a, b, _ in lexicon.find(question)]
+        high = [_inside(a, known) for a, _, _ in spans]
+    elif content[0] == 0 and high[0] and not any(high[1:2]):  # a sentence begins with a capital
+        high[0] = next(iter(lexicon.find(question)), (1,))[0] == spans[0][0]
+    out, end = [], 0
+    for (a, b, word), is_ in zip(spans, high, strict=True):
+        out.append(_Word(word, stem(word), is_, bool(_APART.search(question, end, a))))
+        end = b
+    return out
+
+
+def _high(question: str, spans: Sequence[tuple[int, int, str]]) -> list[bool]:
+    """Which words are written as names: capitals, quotation marks, numbers beside them; "Welsh singer" names nobody."""
+    quoted = [(m.start(1), m.end(1)) for m in _QUOTED.finditer(question)]
+    high = [_inside(a, quoted) or any(c.isupper() for c in question[a:b]) for a, b, _ in spans]
+    for i, (a, b, _) in enumerate(spans):
+        near = high[max(i - 1, 0) : i] + high[i + 1 : i + 2]
+        plain = i + 1 < len(spans) and not any(near) and spans[i + 1][2] not in STOP
+        if plain and _DEMONYM.fullmatch(question, a, b) and not _inside(a, quoted):
+            high[i] = False
+        elif not high[i] and any(c.isdigit() for c in question[a:b]) and any(near):
+            high[i] = True
+    return high
+
+
+def _inside(a: int, places: Iterable[tuple[int, int]]) -> bool:
+    return any(start <= a < end for start, end in places)
+
+
+def _weights(store: Store, asked: Sequence[_Word]) -> dict[str, float]:
+    """How rare each stem with meaning is among the passages: a logarithm, at least of two."""
+    count = int(store.db.rows("SELECT count(*) FROM chunk")[0][0])
+    words = [w for w in asked if w.word not in STOP] or list(asked)
+    out: dict[str, float] = {}
+    for w in words:
+        rare = math.log(1 + (count + 1) / (store.db.seen(w.word) + 0.5))
+        out[w.stem] = max(rare, out.get(w.stem, 0.0))
+    return out
+
+
+def _names(asked: Sequence[_Word]) -> list[list[int]]:
+    """The names, as places of their words: runs that hang together, small words allowed inside."""
+    runs: list[list[int]] = [[]]
+    for i, w in enumerate(asked):
+        if w.begins and runs[-1]:
+            runs.append([])
+        begins = w.name and (runs[-1] or w.word not in STOP)
+        joins = runs[-1] and w.word in _JOINTS and i + 1 < len(asked) and asked[i + 1].name
+        if begins or joins:
+            runs[-1].append(i)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+# -- what was found ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A passage, or a fact: what it is about, as keys, its words in one line, its stems, and those in one line."""
+
+    about: tuple[str, ...]
+    key: str
+    stems: frozenset[str]
+    line: str
+    fact: float = 0.0  # of a fact: the credit of the names in it
+
+
+def _units(passages: Sequence[Chunk], facts: Sequence[Fact]) -> list[_Unit]:
+    out = [_unit(chunk.title, chunk.text) for chunk in passages]
+    named = {
+        c.document for c, unit in zip(passages, out, strict=True) if any(_holds_key(c.text, k) for k in unit.about)
+    }
+    for fact in facts:
+        free = [q for q in fact.quotes if q.document not in named]
+        if free or not fact.quotes:
+            ends = tuple(key for e in (fact.subject, fact.object) for key in variants(e.name))
+            out.append(_made(ends, str(fact), BY_FACT if free else 1.0))
+    return out
+
+
+def _unit(title: str, text: str) -> _Unit:
+    about = tuple(key for key in variants(title) if len(key) > 1)
+    return _made(about, f"{title} . {text}")
+
+
+def _made(about: tuple[str, ...], text: str, fact: float = 0.0) -> _Unit:
+    words = tokens_of(text)
+    stems = [stem(w) for w in words]
+    return _Unit(about, f" {' '.join(words)} ", frozenset(stems), f" {' '.join(stems)} ", fact)
+
+
+def _respelled(unit: _Unit, also: Mapping[str, Sequence[str]]) -> _Unit:
+    """The unit, with the question's word for a thing beside its own."""
+    more = [key for key, others in also.items() if any(f" {other} " in unit.key for other in others)]
+    if not more:
+        return unit
+    words = [word for key in more for word in key.split(" ")]
+    stems = [stem(word) for word in words]
+    about = tuple(key for key in more if set(also[key]) & set(unit.about))
+    return replace(
+        unit, about=(*unit.about, *about), key=f"{unit.key}. {' '.join(words)} ",
+        stems=unit.stems | set(stems), line=f"{unit.line}. {' '.join(stems)} ",
+    )  # fmt: skip
+
+
+def _holds_key(text: str, key: str) -> bool:
+    return f" {key} " in f" {key_of(text)} "
+
+
+def _holds(line: str, asked: Sequence[_Word], place: Sequence[int]) -> bool:
+    """Whether the words at these places stand in a line of stems, in one piece."""
+    return f" {' '.join(asked[i].stem for i in place)} " in line
+
+
+def _reached(units: Sequence[_Unit], had: Sequence[frozenset[str]]) -> Iterable[frozenset[str]]:
+    """The words of each unit alone, and of each two of which one names what the other is about."""
+    yield from had
+    for i, one in enumerate(units):
+        for j in range(i):
+            if had[i] | had[j] not in (had[i], had[j]) and (_leads(one, units[j]) or _leads(units[j], one)):
+                yield had[i] | had[j]
+
+
+def _leads(one: _Unit, other: _Unit) -> bool:
+    return any(len(key) > 2 and f" {key} " in other.key for key in one.about)
+
+
+def _described(asked: Sequence[_Word], names: Sequence[Sequence[int]], units: Sequence[_Unit]) -> list[float]:
+    """For each word of the question, how far something is about the name that it belongs to: 0 to 1."""
+    credit = [0.0] * len(asked)
+    line = [w.stem for w in asked]
+    for unit in units:
+        titles = [] if unit.fact else [[stem(word) for word in key.split(" ")] for key in unit.about]
+        for title in titles:
+            more = {*titles[0]} - {*title} if {*title} < {*titles[0]} else set()  # what tells it from its namesakes
+            worth = 1.0 if not more or more & {*line} else ALIKE
+            for start in range(len(line) - len(title) + 1):
+                if line[start : start + len(title)] == title and (len(title) > 1 or asked[start].name):
+                    for i in range(start, start + len(title)):
+                        credit[i] = max(credit[i], worth)
+    content = {w.stem for w in asked if w.word not in STOP}
+    for name in names:
+        others = content - {asked[i].stem for i in name}
+        worth = max((u.fact for u in units if u.fact and others & u.stems and _holds(u.line, asked, name)), default=0.0)
+        for i in name:
+            credit[i] = max(credit[i], worth)
+    return credit
+
+
+def _mean(weighed: Sequence[tuple[float, float]]) -> float:
+    """The weighed mean; one half of nothing."""
+    total = sum(w for w, _ in weighed)
+    return sum(w * x for w, x in weighed) / total if total else 0.5
