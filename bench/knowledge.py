@@ -455,8 +455,8 @@ def _sureness(data: dict[str, Any], most: int) -> list[tuple[float, float]]:
     by_id = {p["id"]: p for p in data["passages"]}
 
     def sure(question: str) -> float:
-        found = gather(search, question, care=0.0)
-        return found.support.sure if found.enough and found.facts else 0.0
+        found = gather(search, question)
+        return found.support.sure if found.things and found.facts else 0.0
 
     before = [sure(q["question"]) for q in data["questions"][: most or None]]
     after = []

@@ -58,7 +58,9 @@ class Evidence:
     @property
     def enough(self) -> bool:
         """Whether an answer can be supported."""
-        return bool(self.things) and bool(self.facts or self.passages) and self.support.sure >= self.care
+        if not self.facts and not self.passages:
+            return False
+        return not self.care or (bool(self.things) and self.support.sure >= self.care)
 
     @property
     def why(self) -> str:
