@@ -16,6 +16,7 @@ from test_knowledge_extract import Scripted
 import palmette
 from palmette.core.errors import BadParameter, Unsupported
 from palmette.core.masks import ids_of
+from palmette.knowledge.answer import spelling
 from palmette.knowledge.answer.confined import ABSTAIN, GraphConstraint
 from palmette.knowledge.answer.spelling import spellings, tokenizer_hash, trie_of
 from palmette.knowledge.answer.support import support
@@ -148,6 +149,14 @@ def test_a_path_goes_on_through_what_is_the_same() -> None:
         GraphConstraint(BYTES, store, most_hops=0)
     with pytest.raises(BadParameter, match="no thing of the graph"):
         GraphConstraint(BYTES, graphs.memory(), abstain=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=5), max_size=20))
+def test_a_small_trie_is_the_large_one(sequences: list[list[int]]) -> None:
+    small, large = spelling._small(sequences), spelling._large(sequences)
+    for name in ("token", "first", "end", "row"):
+        assert np.array_equal(getattr(small, name), getattr(large, name)), name
 
 
 def test_spelled_names_are_kept_for_a_tokenizer_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

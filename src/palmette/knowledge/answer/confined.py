@@ -23,7 +23,7 @@ from palmette.core.engine import BitMask, Engine
 from palmette.core.errors import BadParameter, UsageError
 from palmette.core.masks import packed
 from palmette.knowledge.answer.spelling import Trie, spellings, trie_of
-from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.base import Row, batches, marks
 from palmette.knowledge.store.read import NOW, When
 from palmette.knowledge.store.store import Store
 
@@ -100,6 +100,7 @@ class GraphConstraint:
         self._names: dict[int, str] = {}
         self._spelled: dict[int, Sequence[int]] = {}
         self._relations = {int(i): str(n) for i, n in store.db.rows("SELECT id, name FROM relation")}
+        self._along: dict[tuple[int, bool], Sequence[int]] = {}
         self._ways: dict[int, tuple[Trie, list[tuple[int, bool]]]] = {}
         self._ends: dict[tuple[int, int, bool], tuple[Trie, list[tuple[int, Triple]]]] = {}
         self._edges: dict[int, dict[tuple[int, bool], list[tuple[int, Triple]]]] = {}
@@ -266,11 +267,17 @@ class GraphConstraint:
         one = self._store.same.one(here)
         if one not in self._ways:
             ways = list(self._out(one))
-            arrows = ((" <-", " <-") if backwards else (" ->", " ->") for _, backwards in ways)
-            texts = [(a, f" {_said(self._relations[p])}", b) for (p, _), (a, b) in zip(ways, arrows, strict=True)]
-            spell = self._engine.tokenizer.encode_continuation
-            self._ways[one] = (trie_of([[t for part in text for t in spell(part)] for text in texts]), ways)
+            self._ways[one] = (trie_of([self._step_along(way) for way in ways]), ways)
         return self._ways[one]
+
+    def _step_along(self, way: tuple[int, bool]) -> Sequence[int]:
+        """A relation between its arrows, spelled once."""
+        if way not in self._along:
+            arrow = " <-" if way[1] else " ->"
+            spell = self._engine.tokenizer.encode_continuation
+            parts = (arrow, f" {_said(self._relations[way[0]])}", arrow)
+            self._along[way] = [token for part in parts for token in spell(part)]
+        return self._along[way]
 
     def _led(self, here: int, way: tuple[int, bool]) -> tuple[Trie, list[tuple[int, Triple]]]:
         one = self._store.same.one(here)
@@ -282,12 +289,13 @@ class GraphConstraint:
         return self._ends[one, *way]
 
     def _spell(self, entities: Iterable[int]) -> None:
-        new = sorted({i for i in entities if i not in self._spelled})
-        for some in batches(new):
-            rows = self._store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
-            texts = [f" {_said(str(n))}" for _, n in rows]
-            for (i, _), tokens in zip(rows, spellings(self._engine, texts, folder=self._folder), strict=True):
-                self._spelled[int(i)] = tokens
+        """Spell what has not been spelled; all at once, so that a hub's many names are kept on disk."""
+        rows: list[Row] = []
+        for some in batches(sorted({i for i in entities if i not in self._spelled})):
+            rows += self._store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
+        texts = [f" {_said(str(n))}" for _, n in rows]
+        for (i, _), tokens in zip(rows, spellings(self._engine, texts, folder=self._folder), strict=True):
+            self._spelled[int(i)] = tokens
 
 
 def _said(name: str) -> str:

@@ -23,6 +23,7 @@ from palmette.core.engine import Engine, Tokenizer
 __all__ = ["Trie", "cache_folder", "spellings", "tokenizer_hash", "trie_of"]
 
 Ints = NDArray[np.int32]
+_SMALL = 64  # sequences for which arrays are not worth their while
 _KEPT_FROM = 2000  # fewer names are spelled faster than a file is read
 _hashes: weakref.WeakKeyDictionary[Tokenizer, str] = weakref.WeakKeyDictionary()
 
@@ -54,6 +55,35 @@ def trie_of(sequences: Sequence[Sequence[int]]) -> Trie:
     >>> trie.children(0).tolist(), trie.row.tolist()
     ([5], [-1, 1, 0])
     """
+    return _small(sequences) if len(sequences) <= _SMALL else _large(sequences)
+
+
+def _small(sequences: Sequence[Sequence[int]]) -> Trie:
+    """Node by node, in the order of a search by breadth: the numbering that `_large` finds with arrays."""
+    below: list[dict[int, int]] = [{}]
+    row = [-1]
+    for number, sequence in enumerate(sequences):
+        node = 0
+        for token in sequence:
+            child = below[node].setdefault(token, len(below))
+            if child == len(below):
+                below.append({})
+                row.append(-1)
+            node = child
+        if row[node] < 0:
+            row[node] = number
+    order, tokens, first, end = [0], [-1], [], []
+    for node in order:
+        children = sorted(below[node].items())
+        first.append(len(order))
+        order += [child for _, child in children]
+        tokens += [token for token, _ in children]
+        end.append(len(order))
+    return Trie(*(np.array(a, np.int32) for a in (tokens, first, end, [row[node] for node in order])))
+
+
+def _large(sequences: Sequence[Sequence[int]]) -> Trie:
+    """Level by level over a sorted table."""
     count = len(sequences)
     lengths = np.fromiter(map(len, sequences), np.int64, count)
     width = int(lengths.max(initial=0))
