@@ -57,6 +57,10 @@ class Database(Protocol):
         """A value that differs after anybody has written."""
         ...
 
+    def stamp(self) -> int:
+        """A number that another state of the store does not have, here or in a copy; 0 where there is none yet."""
+        ...
+
     def version(self) -> int:
         """The store's version; 0 for an empty database."""
         ...

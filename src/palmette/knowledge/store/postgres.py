@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,21 +19,19 @@ from palmette.core.errors import (
     NotAStore,
     PalmetteError,
     StoreError,
-    StoreLocked,
     StoreReadOnly,
 )
 from palmette.knowledge.names import tokens_of
-from palmette.knowledge.store.base import Row
+from palmette.knowledge.store.connection import NOTHING, Connection
 
 __all__ = ["PostgresDatabase"]
 
 _LOCK = 0x50616C6D65747465  # one per schema of the database: hashed with its name
-_NONE: Mapping[str, float] = {}
 _K1, _B = 1.2, 0.75
 _CANDIDATES = 400
 
 
-class PostgresDatabase:
+class PostgresDatabase(Connection):
     """A store in a database's schema.
 
     Args:
@@ -59,12 +55,11 @@ class PostgresDatabase:
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", schema):
             raise BadParameter(f"a schema's name has small letters, digits and _, not {schema!r}")
         parts = urlsplit(address)
-        self.place = f"postgresql://{parts.hostname or 'localhost'}{parts.path}#{schema}"
-        self.read_only, self._wait, self._schema = read_only, wait, schema
-        self._psycopg: Any = psycopg
-        self._depth, self._lock = 0, threading.RLock()
+        place = f"postgresql://{parts.hostname or 'localhost'}{parts.path}#{schema}"
+        super().__init__(place, wait=wait, read_only=read_only)
+        self._schema, self._psycopg, self.driver_errors = schema, psycopg, (psycopg.Error, UnicodeEncodeError)
         with self._translated():
-            self._connection: Any = psycopg.connect(address, autocommit=True, connect_timeout=10)
+            self._connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
             if not read_only:
                 self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             self._connection.execute(f"SET search_path TO {schema}")
@@ -85,23 +80,22 @@ class PostgresDatabase:
         if not tables and self.read_only:
             raise NotAStore(f"no store at {self.place}")
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """All rows of a query."""
-        with self._lock, self._translated():
-            return self._connection.execute(_dialect(sql), _plain(values)).fetchall()  # type: ignore[no-any-return]
+    def _do(self, sql: str, values: Sequence[Any]) -> Any:
+        return self._connection.execute(_dialect(sql), tuple(values))
 
-    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Carry out a statement; returns how many rows it changed."""
-        with self._lock, self._translated():
-            return int(self._connection.execute(_dialect(sql), _plain(values)).rowcount)
+    def _do_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_dialect(sql), [tuple(row) for row in rows])
 
-    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Carry out a statement for each row."""
-        with self._lock, self._translated(), self._connection.cursor() as cursor:
-            cursor.executemany(_dialect(sql), [_plain(row) for row in rows])
+    def _unfinished(self) -> bool:
+        return not self._connection.closed
+
+    def _hold(self) -> None:
+        self._connection.execute(f"SET LOCAL lock_timeout TO {int(self._wait * 1000)}")
+        self._connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK >> 33, self._schema))
 
     def load(
-        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fixed: Mapping[str, float] = _NONE
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fixed: Mapping[str, float] = NOTHING
     ) -> None:
         """Append rows by COPY."""
         more = tuple(fixed.values())
@@ -110,41 +104,9 @@ class PostgresDatabase:
             for row in rows:
                 copy.write_row((*row, *more))
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A transaction that holds the writer's lock; inside another one, part of it."""
-        with self._lock:
-            if self._depth:
-                yield
-                return
-            with self._translated():
-                self._connection.execute("BEGIN")
-            self._depth = 1
-            try:
-                with self._translated():
-                    self._connection.execute(f"SET LOCAL lock_timeout TO {int(self._wait * 1000)}")
-                    self._connection.execute(
-                        "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK >> 33, self._schema)
-                    )
-                yield
-                with self._translated():
-                    self._connection.execute(
-                        "INSERT INTO counter (name, value) VALUES ('change', 1) "
-                        "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1"
-                    )
-                    self._connection.execute("COMMIT")
-            except BaseException:
-                if not self._connection.closed:
-                    self._connection.execute("ROLLBACK")
-                raise
-            finally:
-                self._depth = 0
-
     def changes(self) -> object:
-        """How often anybody has written; inside a transaction, always another value."""
-        if self._depth:
-            return object()
-        return tuple(self.rows("SELECT value FROM counter WHERE name = 'change'"))
+        """The stamp; inside a transaction, always another value."""
+        return object() if self._depth else self.stamp()
 
     def version(self) -> int:
         """The store's version; 0 for an empty database."""
@@ -202,30 +164,20 @@ class PostgresDatabase:
         found = self.rows("SELECT lexeme FROM unnest(to_tsvector('english', ?))", (bare,)) if bare else []
         return str(found[0][0]).replace("'", "''").replace("\\", "\\\\") if found else ""
 
-    def close(self) -> None:
-        """Let go of the connection."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except self._psycopg.Error as error:
-            raise _ours(self._psycopg.errors, error, self.place, self._wait) from error
-        except UnicodeEncodeError as error:
-            raise BadParameter(
-                f"half a character (a lone surrogate) in {error.object!r}; decode the text again"
-            ) from None
+    def _ours(self, error: Exception) -> PalmetteError:
+        kinds = self._psycopg.errors
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, kinds.LockNotAvailable):
+            return self._locked()
+        if isinstance(error, kinds.ReadOnlySqlTransaction | kinds.InsufficientPrivilege):
+            return StoreReadOnly(f"{self.place} may not be written ({text})")
+        text = re.sub(r"password=\S+|://[^@\s]*@", "…", text)
+        return StoreError(f"{self.place}: {text}")
 
 
 def _dialect(sql: str) -> str:
     """`?` becomes psycopg's placeholder; a percent sign of SQL is doubled."""
     return sql.replace("%", "%%").replace("?", "%s")
-
-
-def _plain(values: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(values)
 
 
 def _searched(text: str) -> str:
@@ -247,13 +199,3 @@ def _bm25(counts: Counter[str], idf: Mapping[str, float], mean: float) -> float:
         for w, weight in idf.items()
         if counts[w]
     )
-
-
-def _ours(kinds: Any, error: Exception, place: str, wait: float) -> PalmetteError:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, kinds.LockNotAvailable):
-        return StoreLocked(f"{place} is being written by another process, and was for {wait:g} s; try again")
-    if isinstance(error, kinds.ReadOnlySqlTransaction | kinds.InsufficientPrivilege):
-        return StoreReadOnly(f"{place} may not be written ({text})")
-    text = re.sub(r"password=\S+|://[^@\s]*@", "…", text)
-    return StoreError(f"{place}: {text}")

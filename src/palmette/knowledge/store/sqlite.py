@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from palmette.core.errors import BadParameter, NotAStore, PalmetteError, StoreError, StoreLocked, StoreReadOnly
-from palmette.knowledge.store.base import Row
+from palmette.core.errors import NotAStore, PalmetteError, StoreError, StoreReadOnly
+from palmette.knowledge.store.connection import NOTHING, Connection
 
 __all__ = ["SqliteDatabase"]
 
-_NONE: Mapping[str, float] = {}
 _APPLICATION = 0x50616C6D  # "Palm", in the header of the file
 
 
-class SqliteDatabase:
+class SqliteDatabase(Connection):
     """A store in one file, or in memory for ":memory:".
 
     Args:
@@ -37,18 +34,16 @@ class SqliteDatabase:
         StoreLocked, StoreReadOnly, NotAStore, StoreError: as their names say, with the path.
     """
 
+    begin = "BEGIN IMMEDIATE"
+    driver_errors = (sqlite3.Error, UnicodeEncodeError)
     words: Mapping[str, str] = {"id": "INTEGER PRIMARY KEY", "blob": "BLOB", "clustered": "WITHOUT ROWID"}
 
     def __init__(self, path: str | Path, *, read_only: bool = False, durable: bool = False, wait: float = 5.0) -> None:
-        self.place = str(path)
-        self._wait = wait
-        self._depth = 0
-        self._lock = threading.RLock()
-        memory = self.place == ":memory:"
+        memory = str(path) == ":memory:"
         if not memory:
             _check_file(Path(path), read_only)
             read_only = read_only or not _writable(Path(path))
-        self.read_only = read_only
+        super().__init__(str(path), wait=wait, read_only=read_only)
         mode = ("ro&immutable=1" if _frozen(Path(path)) else "ro") if read_only else "rwc"
         target = ":memory:" if memory else f"file:{urllib.parse.quote(os.path.abspath(path))}?mode={mode}"
         with self._translated():
@@ -76,51 +71,24 @@ class SqliteDatabase:
         run("PRAGMA journal_mode=WAL")
         run(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """All rows of a query."""
-        try:  # what every question waits for, so without a context manager
-            with self._lock:
-                return self._connection.execute(sql, values).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise _ours(error, self.place, self._wait) from error
+    def _do(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        return self._connection.execute(sql, values)  # type: ignore[no-any-return]
 
-    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Carry out a statement; returns how many rows it changed."""
-        with self._lock, self._translated():
-            return self._connection.execute(sql, values).rowcount
+    def _do_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._connection.executemany(sql, rows)
 
-    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Carry out a statement for each row."""
-        with self._lock, self._translated():
-            self._connection.executemany(sql, rows)
+    def _unfinished(self) -> bool:
+        return bool(self._connection.in_transaction)
+
+    def _hold(self) -> None:
+        """BEGIN IMMEDIATE does."""
 
     def load(
-        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fixed: Mapping[str, float] = _NONE
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fixed: Mapping[str, float] = NOTHING
     ) -> None:
         """Append rows; `fixed` are numbers that are the same in all of them."""
         values = ",".join(["?"] * len(columns) + [repr(number) for number in fixed.values()])
         self.many(f"INSERT INTO {table} ({', '.join((*columns, *fixed))}) VALUES ({values})", rows)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT; inside another transaction, part of it."""
-        with self._lock:
-            if self._depth:
-                yield
-                return
-            with self._translated():
-                self._connection.execute("BEGIN IMMEDIATE")
-            self._depth = 1
-            try:
-                yield
-                with self._translated():
-                    self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            finally:
-                self._depth = 0
 
     def changes(self) -> object:
         """Changes by this connection and by others."""
@@ -166,17 +134,19 @@ class SqliteDatabase:
         sql = "SELECT count(*) FROM chunk_words WHERE chunk_words MATCH ?"
         return int(self.rows(sql, (f'"{quoted}"',))[0][0]) if quoted else 0
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise _ours(error, self.place, self._wait) from error
+    def _ours(self, error: Exception) -> PalmetteError:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return self._locked()
+        if "readonly" in text or "read-only" in text:
+            return StoreReadOnly(f"{self.place} may not be written; change the rights of the file and of its folder")
+        if "not a database" in text or "malformed" in text:
+            return NotAStore(f"{self.place} is damaged, or no SQLite database ({text})")
+        if "disk" in text and "full" in text:
+            return StoreError(
+                f"{self.place}: the disk is full; the last transaction was taken back, nothing before it is lost"
+            )
+        return StoreError(f"{self.place}: {text}")
 
 
 def _check_file(path: Path, read_only: bool) -> None:
@@ -199,18 +169,3 @@ def _writable(path: Path) -> bool:
 def _frozen(path: Path) -> bool:
     """Whether nobody can be writing: no log beside the file, and a folder in which SQLite could not make one."""
     return not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
-
-
-def _ours(error: sqlite3.Error | UnicodeEncodeError, place: str, wait: float) -> PalmetteError:
-    if isinstance(error, UnicodeEncodeError):
-        return BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again")
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return StoreLocked(f"{place} is being written by another process, and was for {wait:g} s; try again")
-    if "readonly" in text or "read-only" in text:
-        return StoreReadOnly(f"{place} may not be written; change the rights of the file and of its folder")
-    if "not a database" in text or "malformed" in text:
-        return NotAStore(f"{place} is damaged, or no SQLite database ({text})")
-    if "disk" in text and "full" in text:
-        return StoreError(f"{place}: the disk is full; the last transaction was taken back, nothing before it is lost")
-    return StoreError(f"{place}: {text}")

@@ -1,0 +1,127 @@
+"""What every database shares: one connection, used by one thread at a time, and transactions inside one another.
+
+A database brings its driver (`_do`, `_do_many`), its own words for beginning a transaction, and what its errors mean.
+Every transaction that is kept leaves a new stamp, by which what was computed from the store is known to be of its age.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from palmette.core.errors import BadParameter, PalmetteError, StoreLocked
+from palmette.knowledge.store.base import Row
+
+__all__ = ["NOTHING", "Connection"]
+
+NOTHING: Mapping[str, float] = {}
+
+
+class Connection(ABC):
+    """One connection.
+
+    Args:
+        place: what a person calls the store.
+        wait: seconds to wait for another writer.
+        read_only: whether writing is refused.
+    """
+
+    begin = "BEGIN"
+    driver_errors: tuple[type[Exception], ...] = (UnicodeEncodeError,)
+
+    def __init__(self, place: str, *, wait: float, read_only: bool) -> None:
+        self.place, self.read_only = place, read_only
+        self._wait, self._depth, self._lock = wait, 0, threading.RLock()
+        self._connection: Any = None
+
+    @abstractmethod
+    def _do(self, sql: str, values: Sequence[Any]) -> Any:
+        """A cursor that has carried out a statement."""
+
+    @abstractmethod
+    def _do_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry out a statement for each row."""
+
+    @abstractmethod
+    def _ours(self, error: Exception) -> PalmetteError:
+        """What an error of the driver means."""
+
+    @abstractmethod
+    def _unfinished(self) -> bool:
+        """Whether there is a transaction to take back."""
+
+    @abstractmethod
+    def _hold(self) -> None:
+        """Keep other writers out, a transaction having begun."""
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        try:  # what every question waits for, so without a context manager
+            with self._lock:
+                return self._do(sql, values).fetchall()  # type: ignore[no-any-return]
+        except self.driver_errors as error:
+            raise self._said(error) from error
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Carry out a statement; returns how many rows it changed."""
+        with self._lock, self._translated():
+            return int(self._do(sql, values).rowcount)
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry out a statement for each row."""
+        with self._lock, self._translated():
+            self._do_many(sql, rows)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it."""
+        with self._lock:
+            if self._depth:
+                yield
+                return
+            self.run(self.begin)
+            self._depth = 1
+            try:
+                with self._translated():
+                    self._hold()
+                yield
+                self.run(
+                    "INSERT INTO counter (name, value) VALUES ('stamp', ?) "
+                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value", (secrets.randbits(62),),
+                )  # fmt: skip
+                self.run("COMMIT")
+            except BaseException:
+                if self._unfinished():
+                    self._do("ROLLBACK", ())
+                raise
+            finally:
+                self._depth = 0
+
+    def stamp(self) -> int:
+        """A number that another state of the store does not have, here or in a copy; 0 where there is none yet."""
+        found = self.rows("SELECT value FROM counter WHERE name = 'stamp'")
+        return int(found[0][0]) if found else 0
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self.driver_errors as error:
+            raise self._said(error) from error
+
+    def _said(self, error: Exception) -> PalmetteError:
+        if isinstance(error, UnicodeEncodeError):
+            return BadParameter(f"half a character (a lone surrogate) in {error.object!r}; decode the text again")
+        return self._ours(error)
+
+    def _locked(self) -> StoreLocked:
+        return StoreLocked(f"{self.place} is being written by another process, and was for {self._wait:g} s; try again")
