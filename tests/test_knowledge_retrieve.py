@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import graphs
 import numpy as np
@@ -11,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmette.core.errors import BadParameter, UnknownName
+from palmette.knowledge.graph import open_store
+from palmette.knowledge.retrieve import pagerank as pagerank_
+from palmette.knowledge.retrieve import snapshot as snapshot_
 from palmette.knowledge.retrieve.pagerank import Web, pagerank
 from palmette.knowledge.retrieve.passages import Retriever, fused
 from palmette.knowledge.retrieve.paths import around, path
 from palmette.knowledge.retrieve.query import query, query_schema
+from palmette.knowledge.retrieve.snapshot import snapshot
 from palmette.knowledge.store.links import same
 from palmette.knowledge.store.read import When, entity, facts, find
 from palmette.knowledge.values import Entity, Statement
@@ -80,7 +85,9 @@ def test_pagerank_is_the_fixed_point_and_needs_no_scipy(seed: int, n: int) -> No
     walk += np.outer(seeds / seeds.sum(), walk.sum(0) < 0.5)  # what leads nowhere goes home
     exact = np.linalg.solve(np.eye(n) - 0.5 * walk, 0.5 * seeds)
     assert np.allclose(found, exact) and np.isclose(found.sum(), seeds.sum())
-    assert np.allclose(web.step(seeds), web.plain_step(seeds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pagerank_, "WORTH_SCIPY", 0)
+        assert np.allclose(Web(n, source, target, web.weight).step(seeds), web.plain_step(seeds))
 
 
 TEXTS = {
@@ -107,6 +114,33 @@ def test_the_web_is_made_anew_when_the_store_has_changed() -> None:
     assert search.web is search.web
     store.remove("bonn")
     assert "bonn" not in [h.chunk.document for h in search.passages("Where was Ludwig Beethoven born?")]
+
+
+def test_a_kept_web_is_the_one_that_would_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_, "KEPT_FROM", 1)
+    store = graphs.read(open_store(tmp_path / "g.db"), TEXTS)
+    folder, question = tmp_path / "cache", "Which river passes the birthplace of the Moonlight Sonata's composer?"
+    first = snapshot(store, folder)
+    (file,) = folder.iterdir()
+    before = file.read_bytes()
+    again = snapshot(open_store(tmp_path / "g.db", read_only=True), folder)
+    for one in (first, again):
+        assert list(one.lexicon.things.items()) == list(again.lexicon.things.items())
+        assert one.of == again.of and one.web.nodes == again.web.nodes
+        for name in ("source", "target", "weight"):
+            assert np.array_equal(getattr(one.web, name), getattr(again.web, name))
+        assert np.array_equal(one.rarity, again.rarity) and one.lexicon.longest == again.lexicon.longest
+    wanted = [h.chunk.document for h in Retriever(store).passages(question)]
+    assert file.read_bytes() == before and "bonn" in wanted
+    store.remove("bonn")  # another state of the store: what was kept is not used
+    assert "bonn" not in {c.document for c in store.chunks(snapshot(store, folder).chunks.tolist())}
+    file.write_bytes(b"PK\x03\x04 damaged")
+    assert len(snapshot(store, folder).chunks) == len(TEXTS) - 1
+    folder.chmod(0o500)
+    store.remove("noise")
+    assert len(snapshot(store, folder).chunks) == len(TEXTS) - 2
+    folder.chmod(0o700)
+    store.close()
 
 
 @pytest.mark.parametrize("question", ["", "?", "the of", "zzz qqq", 'x" OR title:*', "東京 🙂", "a" * 5000])

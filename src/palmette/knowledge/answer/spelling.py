@@ -7,8 +7,6 @@ binary search, with a hundred thousand names as with ten.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.engine import Engine, Tokenizer
+from palmette.knowledge.cache import cache_folder, keep, kept
 
-__all__ = ["Trie", "cache_folder", "spellings", "tokenizer_hash", "trie_of"]
+__all__ = ["Trie", "spellings", "tokenizer_hash", "trie_of"]
 
 Ints = NDArray[np.int32]
 _SMALL = 64  # sequences for which arrays are not worth their while
@@ -153,34 +152,15 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
     return _hashes[tokenizer]
 
 
-def cache_folder() -> Path:
-    """Where spelled names are kept: `$PALMETTE_CACHE`, or `palmette` in the user's folder of caches."""
-    given = os.environ.get("PALMETTE_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(given) if given else Path(home) / "palmette" / "names"
-
-
 def _kept(path: Path, count: int) -> list[list[int]] | None:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            flat, ends = held["tokens"], held["ends"]
-    except (OSError, ValueError, KeyError):
+    held = kept(path, "tokens", "ends")
+    if held is None or len(held["ends"]) != count or (count and held["ends"][-1] != len(held["tokens"])):
         return None
-    if len(ends) != count or (count and ends[-1] != len(flat)):
-        return None
-    tokens = flat.tolist()
-    starts = [0, *ends[:-1].tolist()]
-    return [tokens[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]
+    tokens, ends = held["tokens"].tolist(), held["ends"].tolist()
+    return [tokens[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _keep(path: Path, spelled: Sequence[Sequence[int]]) -> None:
-    """Write the file whole or not at all; a cache that cannot be written is no error."""
     lengths = np.fromiter(map(len, spelled), np.int64, len(spelled))
     flat = np.fromiter((t for s in spelled for t in s), np.int32, int(lengths.sum()))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, tokens=flat, ends=np.cumsum(lengths))
-        os.replace(file.name, path)
-    except OSError:
-        return
+    keep(path, {"tokens": flat, "ends": np.cumsum(lengths)})

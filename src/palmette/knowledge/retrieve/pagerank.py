@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Web", "pagerank"]
 
+WORTH_SCIPY = 100_000  # edges
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -37,8 +38,8 @@ class Web:
 
     @cached_property
     def matrix(self) -> Any:
-        """The transposed transition matrix, scipy's; None without scipy."""
-        if importlib.util.find_spec("scipy") is None:
+        """The transposed transition matrix, scipy's; None without it, and where a walk is over before it is loaded."""
+        if len(self.source) < WORTH_SCIPY or importlib.util.find_spec("scipy") is None:
             return None
         from scipy.sparse import csr_matrix
 

@@ -3,20 +3,25 @@
 A thing is a cluster of entities that are the same. It is named in a passage where one of its keys stands there, the
 longest of several, in whatever case it is written; so a passage names things that only other documents know as names.
 An edge weighs by how rare its thing is, and three times that to the passages that are about the thing. The web is a
-function of the store's contents; it is made once for each state of the store.
+function of the store's contents; it is made once for each state of the store, and that of a large one is kept on disk.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.knowledge.cache import cache_folder, joined, keep, kept, parted
 from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import key_of, spans_of
 from palmette.knowledge.retrieve.pagerank import Web
@@ -25,6 +30,8 @@ from palmette.knowledge.store.store import Store
 
 __all__ = ["Lexicon", "Snapshot", "snapshot", "variants"]
 
+FORMAT = 1  # of the file that a web is kept in
+KEPT_FROM = 1000  # passages and entities
 TITLE = 3.0  # how much more a passage is tied to what it is about
 FACT = 1.0
 _BRACKET = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
@@ -88,9 +95,58 @@ def variants(title: str) -> list[str]:
     return [k for k in dict.fromkeys(key_of(f) for f in forms if f.strip()) if k]
 
 
-def snapshot(store: Store) -> Snapshot:
-    """The web of a store as it is now."""
-    stamp = store.db.changes()
+def snapshot(store: Store, folder: Path | None = None) -> Snapshot:
+    """The web of a store as it is now.
+
+    Args:
+        store: the graph.
+        folder: where a large one is kept; see `palmette.knowledge.cache`.
+    """
+    changes = store.db.changes()
+    stamp = store.db.stamp()
+    if not stamp or store.db.place == ":memory:" or not _large(store):
+        return _made(store, changes)
+    name = hashlib.blake2b(os.path.abspath(store.db.place).encode(), digest_size=12).hexdigest()
+    path = (folder or cache_folder()) / f"web-{name}.npz"
+    held = kept(path, *_KEPT)
+    if held is not None and held["state"].tolist()[:2] == [FORMAT, stamp]:
+        return _thawed(held, changes)
+    made = _made(store, changes)
+    keep(path, _frozen(made, stamp))
+    return made
+
+
+def _large(store: Store) -> bool:
+    """Whether reading a file is faster than making the web."""
+    sizes = store.db.rows("SELECT count(*) FROM chunk UNION ALL SELECT count(*) FROM entity")
+    return sum(int(n) for (n,) in sizes) >= KEPT_FROM
+
+
+_KEPT = ("state", "chunks", "entities", "of", "keys", "counts", "things", "rarity", "source", "target", "weight")
+
+
+def _frozen(made: Snapshot, stamp: int) -> dict[str, NDArray[Any]]:
+    things = list(made.lexicon.things.values())
+    return {
+        "state": np.array([FORMAT, stamp, made.web.nodes], np.int64), "chunks": made.chunks, "entities": made.entities,
+        "of": np.array(list(made.of.items()), np.int64).reshape(-1, 2), "keys": joined(list(made.lexicon.things)),
+        "counts": np.fromiter(map(len, things), np.int64, len(things)),
+        "things": np.fromiter((t for some in things for t in some), np.int64),
+        "rarity": made.rarity, "source": made.web.source, "target": made.web.target, "weight": made.web.weight,
+    }  # fmt: skip
+
+
+def _thawed(held: Mapping[str, NDArray[Any]], changes: object) -> Snapshot:
+    ends = np.cumsum(held["counts"]).tolist()
+    flat = held["things"].tolist()
+    things = (tuple(flat[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=bool(ends)))
+    lexicon = Lexicon.of(dict(zip(parted(held["keys"]), things, strict=True)))
+    web = Web(int(held["state"][2]), held["source"], held["target"], held["weight"])
+    of = dict(zip(*held["of"].T.tolist(), strict=True))
+    return Snapshot(changes, held["chunks"], held["entities"], of, lexicon, held["rarity"], web)
+
+
+def _made(store: Store, changes: object) -> Snapshot:
     rows = store.db.rows("SELECT c.id, c.text FROM chunk c ORDER BY c.id")
     place = {int(chunk): i for i, (chunk, _) in enumerate(rows)}
     things = _Things(store)
@@ -106,7 +162,7 @@ def snapshot(store: Store) -> Snapshot:
     rarity = np.log1p((1 + len(rows)) / np.maximum(1, named))
     web = _web(len(rows), things, ties, rarity)
     entities = np.array(things.entities, np.int64)
-    return Snapshot(stamp, np.array(list(place), np.int64), entities, things.of, lexicon, rarity, web)
+    return Snapshot(changes, np.array(list(place), np.int64), entities, things.of, lexicon, rarity, web)
 
 
 class _Things:
