@@ -325,3 +325,43 @@ def test_palmette_graph_opens_models_by_name(tmp_path: Path) -> None:
         palmette.graph().ask("Who?", by=3)
     with pytest.raises(BadParameter, match="has no 'least'"):
         palmette.graph().add("x", least=1)
+
+
+# -- questions about the whole -----------------------------------------------------------------------------------------
+
+WHOLE = """# Notes
+
+Ann Miller met Bob Stone. Bob Stone met Cay Hill. Ann Miller knows Cay Hill.
+
+Paris Bakery owns Dough Factory. Dough Factory supplies Bread Shop. Paris Bakery runs Bread Shop since 1999."""
+
+
+def test_an_overview_keeps_only_what_the_graph_supports_and_costs_its_calls_once() -> None:
+    pytest.importorskip("networkx")
+    graph = Graph(graphs.memory())
+    graph.add(WHOLE, name="notes")
+    asked: list[str] = []
+
+    def reply(request: Any) -> str:
+        asked.append(request.messages[-1].text)
+        if "Group 1" in asked[-1]:
+            return "Ann Miller met Bob Stone. Everybody loves bread."
+        return "Paris Bakery owns Dough Factory. Dough Factory is on the moon. Ann Miller met Bob Stone."
+
+    before = graph.search.web
+    first = graph.overview("Which groups are there?", by=Scripted(reply))
+    assert len(first.groups) == 2 and first.calls == 3 and not first.abstained
+    assert [bool(s.facts) for s in first.sentences] == [True, False]
+    for group in first.groups:
+        assert "moon" not in group.summary and group.summary in asked[-1] and group.facts[0].quotes
+    assert graph.search.web is before  # a summary says nothing new
+    again = graph.overview("Which groups are there?", by=Scripted(reply))
+    assert again.calls == 1 and again.groups == first.groups
+    assert len(graph.groups(by=Scripted(reply), most=1)) == 1 and len(asked) == 4
+    other = graph.overview("Who bakes in Paris?")
+    assert len(other.groups) == 1 and "Paris Bakery" in other.text and other.calls == 0
+    graph.remove("notes")  # with everything that was made of it
+    assert graph.store.db.rows("SELECT count(*) FROM reply") == [(0,)]
+    assert graph.overview("Which groups are there?", by=Scripted(reply)).abstained and len(asked) == 4
+    with pytest.raises(BadParameter, match="empty"):
+        graph.overview(" ")

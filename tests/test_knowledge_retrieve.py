@@ -118,6 +118,7 @@ def test_the_web_is_made_anew_when_the_store_has_changed() -> None:
 
 def test_a_kept_web_is_the_one_that_would_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_, "KEPT_FROM", 1)
+    monkeypatch.setenv("PALMETTE_CACHE", str(tmp_path / "other"))
     store = graphs.read(open_store(tmp_path / "g.db"), TEXTS)
     folder, question = tmp_path / "cache", "Which river passes the birthplace of the Moonlight Sonata's composer?"
     first = snapshot(store, folder)

@@ -14,6 +14,7 @@ from palmette.core.errors import BadParameter, StoreError
 from palmette.core.model import Model
 from palmette.knowledge.answer.ask import Answer, Mode, ask
 from palmette.knowledge.answer.evidence import CARE
+from palmette.knowledge.answer.overview import Group, Overview, groups, overview
 from palmette.knowledge.documents.chunk import SIZE
 from palmette.knowledge.documents.read import MOST_BYTES, Document, document_of, read
 from palmette.knowledge.exchange import export, take
@@ -175,9 +176,7 @@ class Graph:
             max_tokens: of the model's answer.
             abstain: whether a model may say that the facts do not answer.
         """
-        model = self._open(by)
-        if model is not None and not isinstance(model, Model | Local):
-            raise BadParameter(f"{by!r} reads texts and answers no questions")
+        model = self._answering(by)
         when = When(at, known)
         return ask(
             self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when, abstain=abstain
@@ -225,6 +224,14 @@ class Graph:
     def communities(self, *, most: int = 20) -> list[Community]:
         """Groups of things that stand close together, the largest first; computed when asked for."""
         return communities(self.store, most=most)
+
+    def groups(self, *, by: Any = None, most: int = 20, max_tokens: int = 256) -> list[Group]:
+        """The communities with what is said of each: by a model, or its best facts. Summaries are kept in the store."""
+        return groups(self.search, self._answering(by), most=most, max_tokens=max_tokens)[0]
+
+    def overview(self, question: str, *, by: Any = None, most: int = 8, max_tokens: int = 256) -> Overview:
+        """Answer a question about the whole; see `palmette.knowledge.answer.overview` (extra `communities`)."""
+        return overview(self.search, question, self._answering(by), most=most, max_tokens=max_tokens)
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -294,6 +301,12 @@ class Graph:
         if isinstance(by, Model | Local) or by is None or hasattr(by, "recipe"):
             return by  # type: ignore[no-any-return]
         raise BadParameter(f"{by!r} is no model; open one with palmette.model")
+
+    def _answering(self, by: Any) -> Model | Local | None:
+        model = self._open(by)
+        if model is not None and not isinstance(model, Model | Local):
+            raise BadParameter(f"{by!r} reads texts and answers no questions")
+        return model
 
     def _documents(self, text: str | Document | Iterable[Document], name: str, title: str | None) -> Sequence[Document]:
         if isinstance(text, str):

@@ -17,8 +17,9 @@ from typing import Literal, get_args
 
 from palmette.core.engine import View
 from palmette.core.errors import BadParameter, Unsupported
-from palmette.core.message import Message, Output, Request
+from palmette.core.message import Message
 from palmette.core.model import Model
+from palmette.knowledge.answer.asking import asked, fitting, told
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.answer.evidence import CARE, Evidence, gather
 from palmette.knowledge.answer.verify import Checked, verify
@@ -28,15 +29,13 @@ from palmette.knowledge.store.read import NOW, When, quoted, triples
 from palmette.knowledge.values import Fact, Quote
 from palmette.tokens.decode import decode
 from palmette.tokens.strategies.beam import beam
-from palmette.tokens.strategies.sampling import greedy
-from palmette.tokens.structure.as_views import constraint
 from palmette.tokens.views.constrain import constrain
 
 __all__ = ["Answer", "MODES", "Mode", "ask"]
 
 Mode = Literal["cite", "confined", "free", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
-MOST_CITED, _TRIES, _ROOM = 6, 2, 64
+MOST_CITED, _TRIES = 6, 2
 _CITE = (
     "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct "
     "first, as few as will do. If they do not answer it, name none."
@@ -149,13 +148,13 @@ def _rendered(facts: Sequence[Fact]) -> str:
 def _cited(found: Evidence, by: Model | Local, max_tokens: int, least: int) -> Answer:
     calls = tokens = 0
     picked: list[str] = []
-    facts = _fitting(by, _CITE, found)
+    facts = fitting(by, _CITE, found.question, found.facts)
     ids = [f"F{i}" for i in range(1, len(facts) + 1)]
     listed = {"type": "array", "items": {"enum": ids}, "uniqueItems": True, "minItems": least, "maxItems": MOST_CITED}
     schema = {"type": "object", "properties": {"facts": listed}, "required": ["facts"], "additionalProperties": False}
-    said = _told(_CITE, found.question, facts, ids)
+    said = told(_CITE, found.question, facts, ids)
     while calls < _TRIES:
-        text, used = _asked(by, said, schema, max_tokens)
+        text, used = asked(by, said, schema, max_tokens)
         calls, tokens = calls + 1, tokens + used
         try:
             picked = [i for i in dict.fromkeys(json.loads(text)["facts"]) if i in ids]
@@ -168,50 +167,6 @@ def _cited(found: Evidence, by: Model | Local, max_tokens: int, least: int) -> A
     return Answer(_rendered(chosen), "cite", False, chosen, found, (), calls, tokens)
 
 
-def _fitting(by: Model | Local, task: str, found: Evidence) -> tuple[Fact, ...]:
-    """As many of the facts, the best first, as a context holds with room for an answer.
-
-    Raises:
-        BadParameter: if it does not hold one.
-    """
-    facts = found.facts
-    while isinstance(by, Local):
-        ids = [f"F{i}" for i in range(1, len(facts) + 1)]
-        prompt = by.spoken(by.engine, _told(task, found.question, facts, ids))
-        if by.engine.context_length - len(prompt) > _ROOM:
-            break
-        if len(facts) < 2:
-            raise BadParameter(
-                f"{by.id} holds {by.engine.context_length} tokens, too few for the question with a single fact"
-            )
-        facts = facts[: len(facts) // 2]
-    return facts
-
-
-def _told(task: str, question: str, facts: Sequence[Fact], ids: Sequence[str] | None = None) -> tuple[Message, ...]:
-    lines = []
-    for number, fact in enumerate(facts):
-        quote = f" (“{fact.quotes[0].text}”)" if fact.quotes else ""
-        lines.append(f"{f'{ids[number]}: ' if ids else '- '}{fact}{quote}")
-    listed = "\n".join(lines)
-    return Message.of("system", task), Message.of("user", f"Facts:\n{listed}\n\nQuestion: {question}")
-
-
-def _asked(by: Model | Local, said: Sequence[Message], schema: object | None, max_tokens: int) -> tuple[str, int]:
-    """The model's text, and the tokens of both sides."""
-    if isinstance(by, Model):
-        output = None if schema is None else Output("json", schema, "cited")
-        response = by.respond(Request(tuple(said), max_tokens=max_tokens, temperature=0.0, output=output))
-        return response.text, (response.usage.input + response.usage.output) if response.usage else 0
-    prompt = by.spoken(by.engine, said)
-    room = by.engine.context_length - len(prompt) - 1
-    views: list[View] = [*([] if schema is None else [constraint(schema)]), *by.views]
-    strategy = by.strategy or greedy()
-    most = min(max_tokens, room)
-    done = decode(by.engine, prompt, strategy, views=views, max_tokens=most, seed=by.seed, trace=False).run()
-    return done.text, len(prompt) + len(done.answers[0].tokens)
-
-
 # -- confined ----------------------------------------------------------------------------------------------------------
 
 
@@ -220,11 +175,11 @@ def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, wh
     start = found.things or None
     rule = GraphConstraint(engine, store, start=start, when=when, abstain=abstain)
     facts = found.facts
-    said = _told("Say the path of facts that answers the question.", found.question, facts)
+    said = told("Say the path of facts that answers the question.", found.question, facts)
     prompt = by.spoken(engine, said)
     while facts and len(prompt) + max_tokens >= engine.context_length:
         facts = facts[: len(facts) // 2]
-        prompt = by.spoken(engine, _told("", found.question, facts) if facts else (Message.of("user", found.question),))
+        prompt = by.spoken(engine, told("", found.question, facts) if facts else (Message.of("user", found.question),))
     most = min(max_tokens, engine.context_length - len(prompt) - 1)
     if most < 8:
         raise BadParameter(
@@ -254,8 +209,8 @@ def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, wh
 
 
 def _free(search: Retriever, found: Evidence, by: Model | Local, max_tokens: int) -> Answer:
-    facts = _fitting(by, _FREE, found)
-    text, tokens = _asked(by, _told(_FREE, found.question, facts), None, max_tokens)
+    facts = fitting(by, _FREE, found.question, found.facts)
+    text, tokens = asked(by, told(_FREE, found.question, facts), None, max_tokens)
     checked = verify(search, text, found)
     used = tuple(dict.fromkeys(fact for sentence in checked for fact in sentence.facts))
     return Answer(text.strip(), "free", not text.strip(), used, found, checked, 1, tokens)

@@ -178,15 +178,14 @@ class _Work:
         reading = self.reader.read(piece, title)
         self.calls += reading.calls
         self.tokens += reading.tokens
-        with self.store.db.writing():
-            row = (self._key(piece, title), hash_of(piece.text), dumped(reading.statements), reading.tokens)
-            self.store.db.load("reply", ("key", "chunk_hash", "value", "tokens"), [row])
+        row = (self._key(piece, title), hash_of(piece.text), dumped(reading.statements), reading.tokens)
+        self.store.keep_replies([row])
         return reading.statements
 
     def reply(self, piece: Piece, title: str) -> tuple[Statement, ...] | None:
         """What the reader said of this piece before."""
-        found = self.store.db.rows("SELECT value FROM reply WHERE key = ?", (self._key(piece, title),))
-        return loaded(found[0][0]) if found else None
+        found = self.store.reply(self._key(piece, title))
+        return None if found is None else loaded(found)
 
     def _key(self, piece: Piece, title: str) -> str:
         return hash_of("\x1f".join((self.reader.id, self.reader.recipe, title, piece.text)))

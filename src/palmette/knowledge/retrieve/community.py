@@ -1,13 +1,15 @@
 """Groups of things that stand close together, by Louvain's method (Blondel et al. 2008), for questions about the whole.
 
-Nothing is stored and no summary is written beforehand: groups are computed when somebody asks, from the facts as they
-are then, with networkx (extra `communities`); GPL libraries stay out.
+Nothing is written beforehand: groups are computed when somebody asks, from the facts as they are then, with networkx
+(extra `communities`); GPL libraries stay out. A date or a number joins nothing; it belongs to the group that it is said
+of.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from palmette.core.errors import BadParameter, MissingExtra
@@ -16,16 +18,21 @@ from palmette.knowledge.store.store import Store
 
 __all__ = ["Community", "communities"]
 
+BEST = 40  # facts of a group
 LARGEST = 500_000  # facts; beyond, groups take minutes and mean little
 
 
 @dataclass(frozen=True)
 class Community:
-    """A group: its best connected things first, the relations inside by how often, the facts inside."""
+    """A group: its best connected things first, the relations inside by how often, how many facts inside.
+
+    `best` are the facts that say most of it, as triples of numbers: the best supported, between the best connected.
+    """
 
     members: tuple[str, ...]
     relations: tuple[tuple[str, int], ...]
     facts: int
+    best: tuple[tuple[int, int, int], ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{', '.join(self.members[:5])} ({len(self.members)} things, {self.facts} facts)"
@@ -62,17 +69,21 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
     groups.sort(key=lambda g: (-len(g), g))
     of = {node: i for i, group in enumerate(groups[:most]) for node in group}
     inside: list[Counter[int]] = [Counter() for _ in groups[:most]]
-    for s, p, o, _ in facts:
+    said: list[list[tuple[float, tuple[int, int, int]]]] = [[] for _ in groups[:most]]
+    for s, p, o, n in facts:
         group = of.get(one(s))
-        if group is not None and of.get(one(o)) == group:
+        if group is not None and of.get(one(o), group if o in literal else None) == group:
             inside[group][p] += 1
+            ends = [web.degree(one(i), weight="weight") if one(i) in of else 1 for i in (s, o)]
+            said[group].append((-n * math.log1p(ends[0] * ends[1]), (s, p, o)))
     names = _names(store, list(of))
     relations = {int(i): str(n) for i, n in store.db.rows("SELECT id, name FROM relation")}
     out = []
-    for members, used in zip(groups[:most], inside, strict=True):
+    for members, used, told in zip(groups[:most], inside, said, strict=True):
         ranked = sorted(members, key=lambda i: (-web.degree(i, weight="weight"), i))
         common = sorted(((relations[p], n) for p, n in used.items()), key=lambda r: (-r[1], r[0]))
-        out.append(Community(tuple(names[i] for i in ranked), tuple(common[:10]), sum(used.values())))
+        best = tuple(triple for _, triple in sorted(told)[:BEST])
+        out.append(Community(tuple(names[i] for i in ranked), tuple(common[:10]), sum(used.values()), best))
     return out
 
 

@@ -31,6 +31,11 @@ class Database(Protocol):
         """Its own words for what the schema leaves open: id, blob, clustered."""
         ...
 
+    @property
+    def read_only(self) -> bool:
+        """Whether writing is refused."""
+        ...
+
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
         ...
@@ -49,7 +54,7 @@ class Database(Protocol):
         """Append rows, as fast as the database takes them; `fixed` are numbers that are the same in all of them."""
         ...
 
-    def writing(self) -> AbstractContextManager[None]:
+    def writing(self, *, stamped: bool = True) -> AbstractContextManager[None]:
         """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it."""
         ...
 

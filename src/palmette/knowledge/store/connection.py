@@ -1,7 +1,7 @@
 """What every database shares: one connection, used by one thread at a time, and transactions inside one another.
 
 A database brings its driver (`_do`, `_do_many`), its own words for beginning a transaction, and what its errors mean.
-Every transaction that is kept leaves a new stamp, by which what was computed from the store is known to be of its age.
+A transaction that is kept leaves a new stamp, by which what was computed from the store is known to be of its age.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from palmette.knowledge.store.base import Row
 __all__ = ["NOTHING", "Connection"]
 
 NOTHING: Mapping[str, float] = {}
+_STAMP = "INSERT INTO counter (name, value) VALUES ('stamp', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 class Connection(ABC):
@@ -77,8 +78,12 @@ class Connection(ABC):
             self._do_many(sql, rows)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it."""
+    def writing(self, *, stamped: bool = True) -> Iterator[None]:
+        """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it.
+
+        Args:
+            stamped: whether what was computed from the store is out of date afterwards; replies of a model are not.
+        """
         with self._lock:
             if self._depth:
                 yield
@@ -89,10 +94,8 @@ class Connection(ABC):
                 with self._translated():
                     self._hold()
                 yield
-                self.run(
-                    "INSERT INTO counter (name, value) VALUES ('stamp', ?) "
-                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value", (secrets.randbits(62),),
-                )  # fmt: skip
+                if stamped:
+                    self.run(_STAMP, (secrets.randbits(62),))
                 self.run("COMMIT")
             except BaseException:
                 if self._unfinished():
@@ -100,6 +103,14 @@ class Connection(ABC):
                 raise
             finally:
                 self._depth = 0
+
+    def changes(self) -> object:
+        """A value that differs after anybody has written; inside a transaction, after each of its statements."""
+        return self._unsaved() if self._depth else self.stamp()
+
+    @abstractmethod
+    def _unsaved(self) -> object:
+        """A value that differs after each statement of the transaction."""
 
     def stamp(self) -> int:
         """A number that another state of the store does not have, here or in a copy; 0 where there is none yet."""

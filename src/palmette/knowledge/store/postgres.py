@@ -104,9 +104,8 @@ class PostgresDatabase(Connection):
             for row in rows:
                 copy.write_row((*row, *more))
 
-    def changes(self) -> object:
-        """The stamp; inside a transaction, always another value."""
-        return object() if self._depth else self.stamp()
+    def _unsaved(self) -> object:
+        return object()
 
     def version(self) -> int:
         """The store's version; 0 for an empty database."""

@@ -90,10 +90,8 @@ class SqliteDatabase(Connection):
         values = ",".join(["?"] * len(columns) + [repr(number) for number in fixed.values()])
         self.many(f"INSERT INTO {table} ({', '.join((*columns, *fixed))}) VALUES ({values})", rows)
 
-    def changes(self) -> object:
-        """Changes by this connection and by others."""
-        with self._lock:
-            return self._connection.total_changes, self.rows("PRAGMA data_version")[0][0]
+    def _unsaved(self) -> object:
+        return "unsaved", self._connection.total_changes
 
     def version(self) -> int:
         """The store's version; 0 for an empty database."""

@@ -174,6 +174,7 @@ class Store:
                 f"DELETE FROM reply WHERE chunk_hash IN ({marks(len(some))}) "
                 "AND NOT EXISTS (SELECT 1 FROM chunk WHERE chunk.hash = reply.chunk_hash)", some,
             )  # fmt: skip
+        self.db.run("DELETE FROM reply WHERE chunk_hash = ''")  # summaries of what may be gone
         self._drop_unspoken(touched, keys)
         return gone
 
@@ -309,6 +310,18 @@ class Store:
             for i, s in enumerate(statements)
         ]  # fmt: skip
         self.db.load("assertion", ASSERTION, rows, {"maker": maker})
+
+    # -- a model's replies ---------------------------------------------------------------------------------------------
+
+    def reply(self, key: str) -> str | None:
+        """What a model said before."""
+        found = self.db.rows("SELECT value FROM reply WHERE key = ?", (key,))
+        return str(found[0][0]) if found else None
+
+    def keep_replies(self, replies: Sequence[tuple[str, str, str, int]]) -> None:
+        """Keep replies: (key, hash of the piece that it is about or "" for all of the graph, text, tokens)."""
+        with self.db.writing(stamped=False):
+            self.db.load("reply", ("key", "chunk_hash", "value", "tokens"), replies)
 
     # -- small things --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,30 @@
+"""`palmette graph import`: read an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from palmette.cli.graph.shared import opened, verb
+from palmette.cli.shared import read_text
+
+__all__ = ["command"]
+
+
+@verb("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice(["json", "graphml", "nquads", "csv", "cypher"]),
+    help="By the file's ending, unless said.",
+)
+def command(store: str, file: Path, format: str | None) -> int:
+    """Read an export into STORE."""
+    endings = {"nq": "nquads", "nt": "nquads", "cyp": "cypher"}
+    ending = file.suffix.lower().lstrip(".")
+    with opened(store, existing=False) as graph:
+        came = graph.take(read_text(str(file)), format or endings.get(ending, ending))
+    click.echo(f"{came} statements read")
+    return 0
