@@ -1,6 +1,6 @@
 """What our server adds in front of another API, beside the litellm proxy, on one machine and in one run.
 
-    python bench/gateway.py [--seconds S] [--soak N] [--litellm PATH/TO/litellm]
+    python bench/gateway.py [--seconds S] [--callers 1 32] [--soak N] [--litellm PATH/TO/litellm]
 
 A fake provider answers at once. Each way is asked at concurrency 1 and 32 for some seconds, in turns: straight, through
 `palmette serve`, through the litellm proxy where its command is given. Printed are requests a second, latency, what is
@@ -161,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--callers", type=int, nargs="*", default=[1, 32])
     parser.add_argument("--soak", type=int, default=0)
     parser.add_argument("--litellm", default="", help="the litellm command of another environment")
     given = parser.parse_args()
@@ -190,14 +191,16 @@ def main() -> None:
         for name, (at, path, model, pid) in ways.items():
             asyncio.run(load(at, path, model, 1, 1))
             memory[name] = resident(pid)
-        report(ways, memory, given.seconds, given.rounds)
+        report(ways, memory, given.callers, given.seconds, given.rounds)
         if given.soak:
             soak(ways["palmette"], given.soak)
 
 
-def report(ways: dict[str, tuple[int, str, str, int]], memory: dict[str, float], seconds: float, rounds: int) -> None:
+def report(
+    ways: dict[str, tuple[int, str, str, int]], memory: dict[str, float], counts: list[int], seconds: float, rounds: int
+) -> None:
     """Measure in turns, print medians."""
-    for callers in (1, 32):
+    for callers in counts:
         rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, (at, path, model, _) in ways.items():
