@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.sdk_server import MODELS, Server, said, serving
-from tests.sdks import PNG, SCHEMA, SDKS, Sdk
+from tests.sdks import PNG, SCHEMA, SDKS, Sdk, client_at, close_clients
 
 from palmette.core.message import (
     Image,
@@ -54,6 +53,7 @@ def able(question: str) -> list[Any]:
 def _running() -> Iterator[Server]:
     with serving() as server:
         yield server
+    close_clients()
 
 
 @pytest.fixture
@@ -66,17 +66,8 @@ def server(_running: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server
     assert not _running.refused
 
 
-_made: dict[tuple[str, int], Any] = {}
-
-
 def client_of(sdk: Sdk, server: Server) -> Any:
-    """A client; building one costs these libraries tens of milliseconds."""
-    mark = (sdk.api, server.port)
-    if mark not in _made:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _made[mark] = sdk.client(server.at(sdk.api))
-    return _made[mark]
+    return client_at(next(name for name, one in SDKS.items() if one is sdk), server.at(sdk.api))
 
 
 def answered(*parts: Any, **more: Any) -> Response:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from serving import Running, running
-from tests.sdks import PNG, SCHEMA, SDKS
+from tests.sdks import PNG, SCHEMA, SDKS, client_at, close_clients
 from tests.test_sdks import able, said
 
 from palmette.core.errors import Busy, NotServed, RateLimited
@@ -59,6 +58,7 @@ def server() -> Iterator[Running]:
     settings = Settings((ModelSettings("toy", "zoo:seedling"),))
     with running(settings, {"m-1": model, **failing}) as running_server:
         yield running_server
+    close_clients()
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +67,7 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client_of(name: str, server: Running) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return SDKS[name].client(server.url)
+    return client_at(name, server.url)
 
 
 @pytest.mark.parametrize("name", able("ask"))
