@@ -1,6 +1,6 @@
 """Agents that cannot break: episodes of `react` on random weights at temperature 2, and what went wrong in them.
 
-    python bench/agents.py --episodes 10000        # continued where it stopped with --log FILE
+    python bench/agents.py --episodes 10000 --log FILE     # a line an episode; it goes on after a kill
 
 Tools are called with their own argument schemas (numbers in a range, choices, a nested object, a list), one of them
 fails at times; every episode must end with an answer of its type within its steps. A random model is the worst case:
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,27 +95,45 @@ def _typed(name: str, value: Any) -> bool:
             ("yes", "no", "maybe"), "object": lambda: isinstance(value, Seat)}[name]()  # fmt: skip
 
 
+def finished(log: Path) -> dict[int, Counter[str]]:
+    """Episodes by seed that a log holds; a line that a kill cut short is taken off it."""
+    if not log.exists():
+        return {}
+    whole = log.read_bytes()
+    whole = whole[: whole.rfind(b"\n") + 1]
+    log.write_bytes(whole)
+    rows = [json.loads(line) for line in whole.splitlines()]
+    return {row.pop("seed"): Counter(row) for row in rows}
+
+
+def played(seeds: Iterable[int], home: Path) -> Iterator[tuple[int, Counter[str]]]:
+    """Each episode and what happened in it; other random weights every thousand seeds."""
+    models: dict[int, Any] = {}
+    for seed in seeds:
+        weights = seed // 1000
+        if weights not in models:
+            models = {weights: palmette.model(str(random_model.write(home / str(weights), weights)), engine="numpy")}
+        yield seed, judged(*episode(models[weights], seed))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed, to share the work among processes")
-    parser.add_argument("--log", type=Path, help="continue what this file counts")
+    parser.add_argument("--log", type=Path, help="keep every episode here, and leave out those that are in it")
     chosen = parser.parse_args()
-    total: Counter[str] = Counter()
-    if chosen.log and chosen.log.exists():
-        total.update(json.loads(chosen.log.read_text()))
-    with tempfile.TemporaryDirectory() as home:
-        begun, models = time.monotonic(), {}
-        for seed in range(chosen.first + total["episodes"], chosen.first + chosen.episodes):
-            weights = seed // 1000  # other random weights every thousand episodes
-            if weights not in models:
-                folder = random_model.write(Path(home) / str(weights), weights)
-                models = {weights: palmette.model(str(folder), engine="numpy")}
-            total += judged(*episode(models[weights], seed))
-            if chosen.log and total["episodes"] % 50 == 0:
-                chosen.log.write_text(json.dumps(total))
-                print(f"{total['episodes']} episodes, {(time.monotonic() - begun):.0f} s", file=sys.stderr)
+    known = finished(chosen.log) if chosen.log else {}
+    wanted = range(chosen.first, chosen.first + chosen.episodes)
+    total = sum((known[seed] for seed in wanted if seed in known), Counter())
+    begun, cpu = time.monotonic(), time.process_time()
+    with tempfile.TemporaryDirectory() as home, open(chosen.log or os.devnull, "a") as log:
+        for seed, found in played((seed for seed in wanted if seed not in known), Path(home)):
+            total += found
+            print(json.dumps({"seed": seed, **found}), file=log, flush=True)
+            if total["episodes"] % 500 == 0:
+                spent = f"{time.monotonic() - begun:.0f} s, {time.process_time() - cpu:.0f} CPU-s"
+                print(f"{total['episodes']} episodes, {spent}", file=sys.stderr)
     for name in ("parse errors", "observation unknown", "observation schema", "untyped", "beyond the limit"):
         total.setdefault(name, 0)
     print(json.dumps(dict(sorted(total.items())), indent=1))
