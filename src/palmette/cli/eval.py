@@ -31,6 +31,10 @@ __all__ = ["command", "specs_of"]
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE,…", help="One setting of the grid; repeatable.")
 @click.option("--limit", type=int, metavar="N", help="The first N items.")
 @click.option("--concurrency", type=int, default=8, show_default=True, help="The most items in flight.")
+@click.option("--ray", is_flag=False, flag_value="local", metavar="[ADDRESS]",
+              help="Ask on a Ray cluster: local, auto or its address; the same report and log.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), metavar="N",
+              help="With --ray: how many hold the models; one for each machine unless given.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of bootstrap and sampling.")
 @click.option("--log", metavar="FILE", help="Keep every call here, and go on from it; without it nothing is kept.")
 @click.option("--replay", is_flag=True, help="Make no call: all must be in --log.")
@@ -64,7 +68,8 @@ def command(task_file: str, **options: Any) -> int:
             tools=options["tools"] or file.tools, metrics=options["metrics"] or file.metrics,
             prompts=file.prompts or None, decodings=_decodings(options["settings"]) or file.decodings or ({},),
             limit=options["limit"], concurrency=options["concurrency"], seed=options["seed"], log=options["log"],
-            replay=options["replay"], prices=_prices(options["prices"]), on_item=live.took,
+            replay=options["replay"], ray=options["ray"], workers=options["workers"],
+            prices=_prices(options["prices"]), on_item=live.took,
         )  # fmt: skip
     click.echo(table(report))
     if options["differ"]:

@@ -43,8 +43,8 @@ def _how(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
         click.option("--threads", type=click.IntRange(1), help="Of each process; the same number gives the same bits."),
         click.option("--workers", type=click.IntRange(0), default=0, help="Processes that measure side by side."),
-        click.option("--ray", is_flag=False, flag_value="here", default=None, metavar="[ADDRESS]",
-                     help="Measure on a Ray cluster, with --workers actors."),
+        click.option("--ray", is_flag=False, flag_value="local", default=None, metavar="[ADDRESS]",
+                     help="Measure on a Ray cluster, with --workers actors: local, auto or its address."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -139,7 +139,7 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """The options with what their texts mean."""
-    ray = {None: False, "here": True}.get(options["ray"], options["ray"])
+    ray = options["ray"] or False
     return options | {"span": _span(options["span"]), "shard": _shard(options["shard"]), "ray": ray}
 
 

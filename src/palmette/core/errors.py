@@ -39,6 +39,7 @@ PalmetteError                     exit code 1
 │   ├── NewerStore                a later version of Palmette wrote it
 │   └── NotAStore                 some other file or database
 ├── OutputError                   a result cannot be written: a full disk, a folder in the way
+├── ClusterError                  a Ray cluster cannot be reached, or lost a worker
 └── ModelError                    a model cannot be loaded or run
     ├── ModelNotFound             no such folder, repository or cached snapshot
     ├── UnsafeCheckpoint          pickled weights or remote code
@@ -53,6 +54,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "BadAnswer",
@@ -60,6 +62,7 @@ __all__ = [
     "BudgetSpent",
     "BudgetTooSmall",
     "Busy",
+    "ClusterError",
     "ConfigMismatch",
     "ConstraintError",
     "CorruptCheckpoint",
@@ -110,6 +113,17 @@ class PalmetteError(Exception):
     """The root of every error that Palmette raises on purpose."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How pickle writes it, so that an error of another process arrives as it was raised."""
+        return _as_raised, (type(self), self.args, self.__dict__)
+
+
+def _as_raised(kind: type[PalmetteError], arguments: tuple[Any, ...], state: dict[str, Any]) -> PalmetteError:
+    made = kind.__new__(kind, *arguments)
+    made.args = arguments  # what `Exception` was given; the initialiser takes other things
+    made.__dict__.update(state)
+    return made
 
 
 class UsageError(PalmetteError):
@@ -318,6 +332,10 @@ class OverBudget(PalmetteError):
 
 class OutputError(PalmetteError):
     """A result cannot be written."""
+
+
+class ClusterError(PalmetteError):
+    """A Ray cluster cannot be reached, or a worker of it was lost."""
 
 
 class ModelError(PalmetteError):

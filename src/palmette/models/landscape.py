@@ -69,7 +69,7 @@ def landscape(
         how: metric ("loss", "error", or a function of the model that gives a number for each example), select (a
             regular expression: only parameters whose names hold it are moved), tokens (how many are predicted: 2048),
             length (of a sequence: 128), dtype ("float32" or "bfloat16", computed in float32 and rounded once), device,
-            threads, workers (processes), ray (True, or a cluster's address).
+            threads, workers (processes), ray ("local", "auto" or a cluster's address).
 
     Raises:
         BadParameter: for a plane that is none, or data that is empty.
@@ -284,7 +284,7 @@ def _opened(origin: Path, data: Data | None, given: dict[str, Any]) -> tuple[Sub
             raise BadParameter("a metric that is a function stays in this process: leave workers and ray out")
         count = how.workers or 1
         run = (
-            Cluster(subject.job, count, how.ray if isinstance(how.ray, str) else None)
+            Cluster(subject.job, count, how.ray if isinstance(how.ray, str) else "local")
             if how.ray
             else Pool(subject.job, count)
         )

@@ -7,12 +7,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 from palmette.core.errors import UnknownName, UsageError, near_miss
 from palmette.core.model import Model
 from palmette.models.batched import Batched
+from palmette.models.clustered import Clustered, ClusterModel, shared
 from palmette.models.keep.prices import price
 from palmette.models.local import LocalModel
 from palmette.models.opening import model as open_model
@@ -89,6 +91,8 @@ def evaluate(
     *,
     tools: Sequence[Any] = (),
     metrics: Sequence[str | Metric] = (),
+    ray: str | None = None,
+    workers: int | None = None,
     **settings: Any,
 ) -> Report:
     """Ask everything of everyone, and say how good the answers are and how sure that is.
@@ -100,6 +104,9 @@ def evaluate(
         techniques: specs such as "few_shot:4", or functions of a model and a task.
         tools: what techniques may use: functions, tools, or names such as "calculator" and "folder:texts".
         metrics: names such as "exact", "numeric:0.01", "judge:openai:gpt-5".
+        ray: ask on a Ray cluster, "local", "auto" or its address: models are then named, and opened there; the report
+            and the log are the same. A replay asks nobody, and so needs no cluster.
+        workers: how many hold the models on the cluster; one for each machine unless given.
         settings: prompts, decodings, concurrency, log, replay, limit, prices, seed, on_item; see
             `palmette.prompts.evaluate.grid.evaluate`.
 
@@ -110,30 +117,57 @@ def evaluate(
     1
     """
     given = {"tools": tools_from(tools), **dict(settings.pop("given", None) or {})}
-    scores = [metric(each, lambda reference: opened_model(reference)) for each in metrics]
-    opened = [opened_model(each) for each in models]
-    settings["prices"] = {**_known(opened), **dict(settings.get("prices") or {})}
-    # Items share the passes of a model on this machine, where more than one is in flight. Little is kept of what was
-    # read: every pass on a CPU costs by all that is kept.
-    local = [each for each in opened if isinstance(each, LocalModel)] if settings.get("concurrency", 8) > 1 else []
-    shared = {id(each): Batched(each, memory=4096) for each in local}
-    try:
+    most = settings.get("concurrency", 8)
+    if workers is not None and ray is None:
+        raise UsageError(f"workers={workers} are those of a cluster; say which: ray='local', 'auto' or its address")
+    with ExitStack() as held:
+        away = ray is not None and not settings.get("replay")
+        opened = _there(held.enter_context(Clustered(str(ray), workers, most))) if away else _here(held, most)
+        found = [opened(each) for each in models]
+        settings["prices"] = {**_known(found), **dict(settings.get("prices") or {})}
         return grid.evaluate(
-            task, data, [shared.get(id(m), m) for m in opened], techniques, metrics=scores, given=given,
-            alone=lambda m: m.capabilities.full_logits and not isinstance(m, Batched), **settings,
+            task, data, found, techniques, metrics=[metric(each, opened) for each in metrics], given=given,
+            alone=lambda m: m.capabilities.full_logits and not isinstance(m, (Batched, ClusterModel)), **settings,
         )  # fmt: skip
-    finally:
-        for each in shared.values():
-            each.close()
+
+
+def _here(held: ExitStack, most: int) -> Callable[[Named], Model]:
+    """What opens models for several items at a time; a model and a judge that are the same share one engine."""
+    known: dict[int, Model] = {}
+
+    def opened(source: Named) -> Model:
+        model = opened_model(source)
+        if id(model) not in known:
+            known[id(model)] = made = shared(model, most)
+            if isinstance(made, Batched):
+                held.callback(made.close)
+        return known[id(model)]
+
+    return opened
+
+
+def _there(workers: Clustered) -> Callable[[Named], Model]:
+    """What has models opened by the workers of a cluster."""
+
+    def opened(source: Named) -> Model:
+        if not isinstance(source, str):
+            raise UsageError(f"a cluster opens models by name, such as 'zoo:seedling'; {source!r} is an object")
+        return workers.model(source)
+
+    return opened
 
 
 def _known(models: Sequence[Model]) -> dict[str, tuple[float, float]]:
     """The prices that are known, of a million tokens of input and of output; on this machine nothing is paid."""
-    found = {each.id: (0.0, 0.0) if isinstance(each, LocalModel) else price(each.id) for each in models}
+    found = {each.id: (0.0, 0.0) if _free(each) else price(each.id) for each in models}
     return {
         name: each if isinstance(each, tuple) else (each.input, each.output)
         for name, each in found.items() if each is not None
     }  # fmt: skip
+
+
+def _free(model: Model) -> bool:
+    return model.local if isinstance(model, ClusterModel) else isinstance(model, (LocalModel, Batched))
 
 
 def tools_from(names: Sequence[Any]) -> list[FunctionTool]:

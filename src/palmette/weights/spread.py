@@ -7,14 +7,13 @@ and writes them into the shards; only names travel back. What was finished is in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from palmette.core.errors import MissingExtra, OutputError, PalmetteError
+from palmette.core.cluster import cluster, gathered
 from palmette.weights.dtypes import Raw
 from palmette.weights.execute import execute
 from palmette.weights.folder import Fetch
@@ -53,53 +52,19 @@ def spread_tasks(
 
     Raises:
         PalmetteError: as without a cluster.
-        OutputError: if the cluster cannot be reached, or a worker dies.
+        ClusterError: if the cluster cannot be reached, or a worker dies.
     """
-    ray = _ray()
     by_name = {task.name: task for task in tasks}
-    with _connected(ray, address):
+    with cluster(address, "merging on a Ray cluster") as ray:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         work = ray.remote(num_cpus=1, max_retries=2)(_part)
         where = {name: (str(folder.resolve() / spots[name].file), spots[name].start) for name in by_name}
         shared = ray.put((tuple(recipes), options, fetch, where, speed))
         waiting = [work.remote(shared, names) for names in _parts(tasks, cores * PARTS)]
-        try:
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                for name in ray.get(done[0]):
-                    finish(by_name[name])
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise (cause if isinstance(cause, (PalmetteError, OSError)) else OutputError(str(error))) from error
-        except ray.exceptions.RayError as error:
-            raise OutputError(f"a worker of the Ray cluster was lost: {error}") from error
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra("merging on a Ray cluster", "ray") from error
-    return ray
-
-
-@contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Inside, Ray is there; what was started for it is stopped."""
-    own = not ray.is_initialized()
-    if own:
-        where: dict[str, Any] = {"address": None if address == "local" else address}
-        if address == "local":
-            where |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-        try:
-            ray.init(log_to_driver=False, logging_level="error", **where)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise OutputError(f"no Ray cluster at {address!r}: {error}") from error
-    try:
-        yield
-    finally:
-        if own:
-            ray.shutdown()
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            for name in gathered(ray, done[0]):
+                finish(by_name[name])
 
 
 def _parts(tasks: Sequence[Task], count: int) -> list[list[str]]:

@@ -51,7 +51,9 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @click.option("--sync", is_flag=True, help="Wait until the disk has everything, so that a power cut loses nothing.")
 @click.option(
     "--ray",
-    metavar="ADDRESS",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
     help="Compute on a Ray cluster with a shared file system: local, auto or its address; the same bytes.",
 )
 @click.option("--hash-inputs", is_flag=True, help="Record the SHA-256 of every input file as a whole.")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from palmette.core.errors import BadParameter, KeyRefused, MissingKey, PalmetteError, UsageError
+from palmette.core.errors import BadParameter, ClusterError, KeyRefused, MissingKey, PalmetteError, UsageError
 from palmette.core.model import Model
 from palmette.core.waiting import BLOCKING, finished
 from palmette.prompts.evaluate.data import Item, Row, items_of
@@ -181,7 +181,7 @@ def _record(work: _Work, item: Item, metrics: Sequence[Metric], log: CallLog) ->
         begun = time.perf_counter()
         try:
             result = finished(work.solver.work(item.inputs, BLOCKING, ScopedLog(log, scope)))
-        except (UsageError, MissingKey, KeyRefused, NotLogged):
+        except (UsageError, MissingKey, KeyRefused, NotLogged, ClusterError):
             raise
         except PalmetteError as error:
             name = error.name if isinstance(error, LoggedError) else type(error).__name__
