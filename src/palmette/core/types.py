@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import inspect
 import types
 import typing
@@ -171,17 +172,21 @@ class _Field:
 
 def _fields(kind: Any) -> list[_Field]:
     """The fields of a dataclass, TypedDict or NamedTuple; none for other types."""
-    if not isinstance(kind, type):
+    if not isinstance(kind, type) or not (dataclasses.is_dataclass(kind) or issubclass(kind, (tuple, dict))):
         return []
+    return _found_fields(kind)
+
+
+@functools.lru_cache(maxsize=1024)  # a type's annotations are looked up by evaluating text
+def _found_fields(kind: type) -> list[_Field]:
+    hints = get_type_hints(kind, include_extras=True)
     if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind, include_extras=True)
         empty = dataclasses.MISSING
         return [
             _Field(f.name, hints[f.name], f.default is empty and f.default_factory is empty, dict(f.metadata))
             for f in dataclasses.fields(kind)
             if f.init
         ]
-    hints = get_type_hints(kind, include_extras=True)
     if typing.is_typeddict(kind):
         needed: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
         loose = typing.NotRequired  # where annotations are text, __required_keys__ does not know of it
@@ -218,6 +223,9 @@ def _plain(value: Any) -> Any:
     raise BadParameter(f"{value!r} cannot be written in JSON; use text, numbers, booleans or None as values")
 
 
+_EXACT: tuple[type, ...] = (str, int, float, bool)  # most values: there is nothing to convert
+
+
 def value_of(kind: Any, value: Any, path: str = "") -> Any:
     """A JSON value as a value of `kind`.
 
@@ -232,6 +240,8 @@ def value_of(kind: Any, value: Any, path: str = "") -> Any:
     >>> value_of(tuple[int, datetime.date], [3, "2026-01-31"])
     (3, datetime.date(2026, 1, 31))
     """
+    if type(value) is kind and kind in _EXACT:
+        return value
     if isinstance(kind, (dict, bool)) or kind in (Any, object):
         return value
     if hasattr(kind, "model_validate"):

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any
 
 from palmette.core.errors import BadParameter
@@ -43,6 +44,17 @@ _TYPES: dict[str, Any] = {
 _UNSAID = ("raw", "headers")  # what depends on the moment, not on the answer
 
 
+def _written(kind: Any) -> tuple[Any, ...]:
+    """What reads the fields that are written, their names, and what they are where nothing is said."""
+    written = [field for field in fields(kind) if field.name not in _UNSAID]
+    names = [field.name for field in written]
+    unsaid = [f.default if f.default_factory is MISSING else f.default_factory() for f in written]
+    return attrgetter(*names), names, unsaid
+
+
+_WRITTEN = {kind: _written(kind) for kind in _TYPES.values()}
+
+
 def to_json(value: Any) -> Any:
     """A value of messages, or JSON, as JSON.
 
@@ -52,13 +64,17 @@ def to_json(value: Any) -> Any:
     >>> to_json(Message.of("user", "Hi"))
     {'is': 'Message', 'role': 'user', 'parts': [{'is': 'Text', 'text': 'Hi'}]}
     """
-    if is_dataclass(value) and type(value).__name__ in _TYPES:
-        made: dict[str, Any] = {"is": type(value).__name__}
-        for field in fields(value):
-            found = getattr(value, field.name)
-            default = field.default_factory() if field.default_factory is not MISSING else field.default
-            if field.name not in _UNSAID and (found != default or type(found) is not type(default)):
-                made[field.name] = to_json(found)
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None or (kind is float and math.isfinite(value)):
+        return value
+    if kind is tuple or kind is list:
+        return [to_json(item) for item in value]
+    if kind in _WRITTEN:
+        read, names, unsaid = _WRITTEN[kind]
+        made: dict[str, Any] = {"is": kind.__name__}
+        for name, default, found in zip(names, unsaid, read(value), strict=True):
+            if found is not default and (found != default or type(found) is not type(default)):
+                made[name] = to_json(found)
         return made
     if isinstance(value, bytes):
         return {"is": "bytes", "base64": base64.b64encode(value).decode()}

@@ -64,6 +64,8 @@ def plain(value: Any) -> Any:
     >>> plain({"day": datetime.date(2026, 1, 31), "set": {1}})
     {'day': '2026-01-31', 'set': [1]}
     """
+    if type(value) is str:
+        return value
     if isinstance(value, enum.Enum):
         return value.value
     if value is None or isinstance(value, (bool, int, float, str)):

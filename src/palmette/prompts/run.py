@@ -108,7 +108,7 @@ class Result:
         """Tokens of all calls together."""
         given = [step.response.usage for step in self.steps if step.response and step.response.usage]
         names = ("input", "output", "cached", "cache_write", "reasoning")
-        return Usage(*(sum(getattr(each, name) for each in given) for name in names))
+        return given[0] if len(given) == 1 else Usage(*(sum(getattr(u, name) for u in given) for name in names))
 
     @property
     def transcript(self) -> str:

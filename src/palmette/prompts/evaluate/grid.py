@@ -6,10 +6,10 @@ machine is asked by one item at a time; others by as many as `concurrency` says,
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +114,7 @@ def _collected(
     """All records, in the order of the grid, whichever was finished first."""
     places = {(w.cell.name, i.id): n for n, (w, i) in enumerate((w, i) for w in works for i in items)}
     records: list[Record] = []
-    for record in _finished(((w, i) for w in works for i in items), metrics, log, concurrency):
+    for record in _finished([(w, i) for w in works for i in items], metrics, log, concurrency):
         records.append(record)
         if on_item is not None:
             on_item(record, len(records), len(places))
@@ -151,27 +151,48 @@ def _works(
 
 
 def _finished(
-    jobs: Iterator[tuple[_Work, Item]], metrics: Sequence[Metric], log: CallLog, concurrency: int
+    jobs: Sequence[tuple[_Work, Item]], metrics: Sequence[Metric], log: CallLog, concurrency: int
 ) -> Iterator[Record]:  # fmt: skip
-    """Records as they are finished; at most `concurrency` items are begun and not finished."""
+    """Records as they are finished; at most `concurrency` items are begun and not finished.
+
+    Whoever has finished an item takes the next one himself: were they handed out here, each would wait for this thread
+    to wake up.
+    """
     if concurrency == 1:
         for work, item in jobs:
             yield _record(work, item, metrics, log)
         return
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="palmette-evaluate") as pool:
-        running: set[Future[Record]] = set()
+    rest, lock, stopped = iter(jobs), threading.Lock(), threading.Event()
+    told: queue.SimpleQueue[Record | BaseException | None] = queue.SimpleQueue()
+
+    def take() -> None:
         try:
-            for work, item in jobs:
-                running.add(pool.submit(_record, work, item, metrics, log))
-                if len(running) >= concurrency:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (each.result() for each in done)
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (each.result() for each in done)
-        finally:
-            for each in running:
-                each.cancel()
+            while not stopped.is_set():
+                with lock:
+                    job = next(rest, None)
+                if job is None:
+                    break
+                told.put(_record(*job, metrics, log))
+        except BaseException as error:
+            told.put(error)
+        told.put(None)
+
+    threads = [threading.Thread(target=take, name=f"palmette-evaluate-{i}") for i in range(min(concurrency, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    try:
+        left = len(threads)
+        while left:
+            found = told.get()
+            if isinstance(found, BaseException):
+                raise found
+            left -= found is None
+            if found is not None:
+                yield found
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
 
 
 def _record(work: _Work, item: Item, metrics: Sequence[Metric], log: CallLog) -> Record:

@@ -26,7 +26,7 @@ class Cell:
     prompt: str = ""
     decoding: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its name in reports and logs."""
         settings = ",".join(f"{key}={value}" for key, value in self.decoding.items())
