@@ -7,6 +7,7 @@ text, whatever it spells.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -126,28 +127,33 @@ class ChatTemplate:
     def _rendered(self, rows: list[dict[str, Any]], opening: bool, tools: list[dict[str, Any]]) -> str:
         try:
             import jinja2
-            from jinja2.ext import loopcontrols
-            from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError as error:
             raise MissingExtra("a chat template", "chat") from error
-
-        def fail(reason: str) -> None:
-            raise ModelError(f"the chat template refuses the conversation: {reason}")
-
-        place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        place.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-        place.globals |= {"raise_exception": fail, "strftime_now": lambda form: time.strftime(str(form))}
         given = {"messages": rows, "add_generation_prompt": opening, **({"tools": tools} if tools else {})}
-        end, parts, size = time.monotonic() + SECONDS, [], 0
+        end, parts, size = time.thread_time() + SECONDS, [], 0  # its own time: a busy machine makes no template wrong
         try:
-            for part in place.from_string(self.text).generate(**given, **self.tokens):
+            for part in _compiled(self.text).generate(**given, **self.tokens):
                 parts.append(part)
                 size += len(part)
-                if size > LONGEST or time.monotonic() > end:
+                if size > LONGEST or time.thread_time() > end:
                     raise ModelError(f"the chat template writes for more than {SECONDS:g} s or {LONGEST} characters")
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             raise ModelError(f"the chat template fails: {error}") from error
         return "".join(parts)
+
+
+@functools.lru_cache(maxsize=32)  # compiling takes longer than writing; nothing of a conversation stays in it
+def _compiled(text: str) -> Any:
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def fail(reason: str) -> None:
+        raise ModelError(f"the chat template refuses the conversation: {reason}")
+
+    place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    place.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+    place.globals |= {"raise_exception": fail, "strftime_now": lambda form: time.strftime(str(form))}
+    return place.from_string(text)
 
 
 def template_of(engine: Engine) -> ChatTemplate | None:

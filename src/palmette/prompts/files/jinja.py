@@ -20,10 +20,14 @@ from palmette.prompts.reading import plain
 
 __all__ = ["jinja_names", "render_jinja"]
 
-SECONDS = 2.0
+SECONDS = 2.0  # of processor time
+WAIT = 30.0  # of time, for a machine that is busy with other things
 LONGEST = 1 << 20
 _CHILD = r"""
-import json, sys
+import contextlib, json, signal, sys
+def limited(seconds):  # by the processor's clock: at zero the process ends
+    with contextlib.suppress(AttributeError):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
@@ -40,6 +44,7 @@ place.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_as
 sys.stdout.write("ready\n"); sys.stdout.flush()
 for line in sys.stdin:
     asked = json.loads(line)
+    limited(asked["seconds"])
     try:
         if "names" in asked:
             reply = {"names": sorted(meta.find_undeclared_variables(place.parse(asked["names"])))}
@@ -54,6 +59,7 @@ for line in sys.stdin:
         reply = {"error": "it needs too much memory"}
     except Exception as error:
         reply = {"error": f"{type(error).__name__}: {error}"[:500]}
+    limited(0)
     sys.stdout.write(json.dumps(reply) + "\n"); sys.stdout.flush()
 """
 
@@ -97,10 +103,10 @@ class _Child:
         with self._lock:
             process = self._started()
             assert process.stdin is not None and process.stdout is not None
-            watch = threading.Timer(SECONDS, process.kill)
+            watch = threading.Timer(WAIT, process.kill)
             watch.start()
             try:
-                process.stdin.write(json.dumps(question).encode() + b"\n")
+                process.stdin.write(json.dumps({**question, "seconds": SECONDS}).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except BrokenPipeError:
