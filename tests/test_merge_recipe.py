@@ -40,10 +40,10 @@ GOOD = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\n"
         ("merge_method: passthrough\nslices: [{sources: [{model: a}]}]", "layer_range is missing"),
         ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 2]}]}]",  # noqa: E501
          "the same number of layers"),
-        ("merge_method: &a [*a]", "not a recipe|nested|expected"),
-        ("a: !!python/object/apply:os.system [touch /tmp/never]", "not YAML"),
-        ("a: [", "not YAML"),
-        ("a: " + "[" * 500, "not YAML|nested|not a recipe"),
+        ("merge_method: &a [*a]", "line 1: nested"),
+        ("a: !!python/object/apply:os.system [touch /tmp/never]", "line 1: no YAML: could not determine a constructor"),
+        ("x: 1\na: [", "line 2: no YAML: expected"),
+        ("a: " + "[" * 500, "no YAML|nested"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_cannot_be_is_refused(text: str, reason: str) -> None:

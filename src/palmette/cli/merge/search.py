@@ -15,6 +15,7 @@ from palmette.cli.debug import debug_option
 from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import read_documents
 from palmette.core.errors import UsageError
+from palmette.core.yaml_text import as_yaml
 from palmette.models.search import search_merge
 
 __all__ = ["command"]
@@ -75,8 +76,8 @@ def command(
         )  # fmt: skip
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        text = as_yaml(found.recipes[-1].text) if len(found.recipes) == 1 else "---\n".join(
-            as_yaml(stage.text) for stage in found.recipes
+        text = as_yaml(json.loads(found.recipes[-1].text), "merge") if len(found.recipes) == 1 else "---\n".join(
+            as_yaml(json.loads(stage.text), "merge") for stage in found.recipes
         )  # fmt: skip
         part = out.with_name(f".{out.name}.partial")
         part.write_text(text, encoding="utf-8")
@@ -88,14 +89,6 @@ def command(
     else:
         click.echo(found.text)
     return 0
-
-
-def as_yaml(text: str) -> str:
-    """A recipe's JSON in block style."""
-    import yaml
-
-    made: str = yaml.safe_dump(json.loads(text), sort_keys=False)
-    return made
 
 
 @contextmanager

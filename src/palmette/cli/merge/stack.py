@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import click
-import yaml
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
 from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import size_in_bytes
 from palmette.core.errors import UsageError
+from palmette.core.yaml_text import as_yaml
 from palmette.weights.create.stack import shuffled, stacked
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import merge
@@ -44,7 +44,7 @@ def command(
         raise UsageError("--anywhere belongs to --shuffle")
     recipe = shuffled(pieces, seed, anywhere, fetch) if shuffle else stacked(pieces, fetch)
     if dry_run:
-        click.echo(yaml.safe_dump(recipe, sort_keys=False), nl=False)
+        click.echo(as_yaml(recipe, "merge"), nl=False)
         return 0
     keep_pages()
     made = merge(recipe, fetch=fetch, seed=seed)

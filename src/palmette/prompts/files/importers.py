@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from palmette.core.errors import UsageError
 from palmette.core.message import Role
+from palmette.core.yaml_text import document
 from palmette.prompts.files.jinja import jinja_names
 from palmette.prompts.files.picoschema import picoschema
 from palmette.prompts.files.prompt import Language, Prompt, parse_prompt, split_front, turns_of
 from palmette.prompts.files.template import parse_template
-from palmette.prompts.files.yaml_text import read_yaml
 
 __all__ = ["ENDINGS", "from_dotprompt", "from_llm", "from_prompty", "load_prompt"]
 
@@ -104,7 +104,7 @@ def from_llm(text: str, where: str = "template") -> Prompt:
     >>> from_llm("system: Be brief\\nprompt: 'Sum up $input'").messages(input="this")[1].text
     'Sum up this'
     """
-    front = read_yaml(text, where)
+    front = document(text, where)
     if isinstance(front, str):
         front = {"prompt": front}
     if not isinstance(front, dict):

@@ -21,9 +21,9 @@ from palmette.core.errors import UnknownName, UsageError
 from palmette.core.message import Message, Output, Role
 from palmette.core.model import OPTIONS, Model
 from palmette.core.types import schema_of
+from palmette.core.yaml_text import as_yaml, document
 from palmette.prompts.files.jinja import jinja_names, render_jinja
 from palmette.prompts.files.template import parse_template
-from palmette.prompts.files.yaml_text import read_yaml, write_yaml
 from palmette.prompts.reading import scalar
 from palmette.prompts.run import Result, Run, Solver
 from palmette.prompts.task import Task
@@ -132,7 +132,7 @@ class Prompt:
             "tools": list(self.tools), "metadata": dict(self.metadata),
         }  # fmt: skip
         body = "\n".join(f"{role}:\n{_guarded(text)}" for role, text in self.turns)
-        return f"---\n{write_yaml({key: value for key, value in front.items() if value})}---\n{body}\n"
+        return f"---\n{as_yaml({key: value for key, value in front.items() if value})}---\n{body}\n"
 
 
 def parse_prompt(text: str, where: str = "prompt") -> Prompt:
@@ -169,7 +169,7 @@ def split_front(text: str, where: str) -> tuple[dict[str, Any], str]:
     found = _FRONT.match(text.replace("\r\n", "\n"))
     if found is None:
         return {}, text.replace("\r\n", "\n")
-    front = read_yaml(found[1], where) or {}
+    front = document(found[1], where, before=1) or {}
     if not isinstance(front, dict):
         raise UsageError(f"{where}: the front matter is no mapping")
     return front, found[2]

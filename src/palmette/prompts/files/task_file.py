@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from palmette.core.errors import UnknownName, UsageError
-from palmette.prompts.files.yaml_text import read_yaml
+from palmette.core.yaml_text import document
 from palmette.prompts.task import Task
 
 __all__ = ["TaskFile", "load_task"]
@@ -85,7 +85,7 @@ def load_task(path: str | Path) -> TaskFile:
 
 def _parsed(text: str, file: Path) -> Any:
     if file.suffix.lower() != ".json":
-        return read_yaml(text, file.name)
+        return document(text, file.name)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
