@@ -31,8 +31,12 @@ WIDE = 70
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with requests and responses.")
 @click.option("--forget", type=float, metavar="DAYS", help="Delete the calls older than this; 0 deletes all.")
 @click.option("--path", "show_path", is_flag=True, help="Print where the log is.")
-@click.option("--tree", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write the token tree of call NUMBER as .html, .svg, .png or .json, if the call asked for it.")
+@click.option(
+    "--tree",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the token tree of call NUMBER as .html, .svg, .png or .json, if the call asked for it.",
+)
 @debug_option
 def command(number: int | None, last: int, everything: bool, search: str, model: str, failed: bool, as_json: bool,
             forget: float | None, show_path: bool, tree: Path | None) -> int:  # fmt: skip

@@ -13,6 +13,7 @@ from palmette.core.errors import Busy
 from palmette.core.model import Model
 from palmette.models.remote.wires import WIRES
 from palmette.serve.errors import status_of, told
+from palmette.serve.fetch import Fetcher
 from palmette.serve.guard import Guard
 from palmette.serve.metrics import Metrics
 from palmette.serve.openapi import document, page
@@ -33,8 +34,9 @@ log = logging.getLogger("palmette.serve")
 class App:
     """Routes requests to models; see `application` for the whole with its guard."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, fetcher: Fetcher | None = None) -> None:
         self.registry = registry
+        self.fetcher = fetcher
         self.metrics = Metrics()
         self.draining = False
         self.stop_at = 0.0  # when running answers are cut, once it drains
@@ -89,7 +91,7 @@ class App:
                 wanted = name or named_in(body)
                 exchange.model = wanted
                 async with self.registry.use(wanted) as model:
-                    await reply(model, WIRES[route.api], body, scope["path"], send, exchange)
+                    await reply(model, WIRES[route.api], body, scope["path"], send, exchange, self.fetcher)
             case "health":
                 await _json(send, 200, {"status": "ok"})
             case "ready":
@@ -152,7 +154,8 @@ def application(settings: Settings, dressed: Callable[[Model], Model] = lambda m
     >>> list(app.registry.entries)
     ['toy']
     """
-    app = App(Registry(settings.checked(), dressed))
+    fetcher = Fetcher(settings.fetch, settings.networks) if settings.fetch else None
+    app = App(Registry(settings.checked(), dressed), fetcher)
     return Guard(app, settings, failed), app
 
 

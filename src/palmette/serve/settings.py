@@ -73,6 +73,8 @@ class Settings:
         log: the file of the run store, or empty.
         content: whether the run store keeps what was said.
         budget: bytes of weights that are loaded at once; the least lately used are unloaded. 0 is no limit.
+        fetch: hosts from which files are fetched that a client names by URL, "*" for every public one; none, usually.
+        networks: inner networks that may be fetched from, such as 10.1.0.0/16; public addresses alone, usually.
     """
 
     models: tuple[ModelSettings, ...]
@@ -88,6 +90,8 @@ class Settings:
     log: str = ""
     content: bool = True
     budget: int = 0
+    fetch: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def checked(self) -> Settings:
         """Itself, if it is safe.
@@ -97,6 +101,11 @@ class Settings:
         """
         if not self.models:
             raise UsageError("nothing to serve: name a model, or a --config file with [models.NAME] tables")
+        for network in self.networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise UsageError(f"[server] networks: {error}; write it as 10.1.0.0/16") from None
         if not is_loopback(self.host) and not self.keys:
             raise UsageError(
                 f"--host {self.host} can be reached from other machines, and no key protects it; "

@@ -20,6 +20,7 @@ from palmette.models.remote.wires import WIRES, Wire
 from palmette.models.remote.wires.base import Frame, spell, spread
 from palmette.serve.errors import status_of, told
 from palmette.serve.extension import Extension, extension_of
+from palmette.serve.fetch import Fetcher
 
 __all__ = ["Exchange", "Gone", "reply"]
 
@@ -66,13 +67,20 @@ class Exchange:
             self.usage = event.usage
 
 
-async def reply(model: Model, wire: Wire, body: Any, path: str, send: Send, exchange: Exchange) -> None:
+async def reply(
+    model: Model, wire: Wire, body: Any, path: str, send: Send, exchange: Exchange, fetcher: Fetcher | None = None
+) -> None:
     """Answer a request in the words of a wire.
+
+    Args:
+        fetcher: what fetches files that the request names by URL; they are refused without it.
 
     Raises:
         PalmetteError: before anything was sent; afterwards a failure is told in the stream.
     """
     asked, stream = wire.decode_request(body, path)
+    if fetcher is not None:
+        asked = await fetcher.filled(asked)
     request, extension = _accepted(model, asked)
     exchange.model = asked.model or exchange.model
     if stream:
