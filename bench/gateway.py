@@ -115,9 +115,10 @@ async def load(port: int, path: str, model: str, callers: int, seconds: float) -
 
 
 @contextmanager
-def process(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is ended."""
-    made = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+def process(command: list[str], *, tells: bool = False, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is ended; what it prints is thrown away unless it tells something, or a full pipe would stop it."""
+    said = subprocess.PIPE if tells else subprocess.DEVNULL
+    made = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, text=True,
                             env={**os.environ, **environment})  # fmt: skip
     try:
         yield made
@@ -167,7 +168,7 @@ def main() -> None:
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream = stack.enter_context(process([sys.executable, "-c", UPSTREAM, json.dumps(ANSWER)]))
+        upstream = stack.enter_context(process([sys.executable, "-c", UPSTREAM, json.dumps(ANSWER)], tells=True))
         assert upstream.stdout is not None
         port = int(upstream.stdout.readline())
         ways = {"straight": (port, "/v1/chat/completions", "m", upstream.pid)}
