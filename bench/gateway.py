@@ -116,7 +116,7 @@ async def load(port: int, path: str, model: str, callers: int, seconds: float) -
 
 @contextmanager
 def process(command: list[str], *, tells: bool = False, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is ended; what it prints is thrown away unless it tells something, or a full pipe would stop it."""
+    """A process that is ended; unless it tells something its words are thrown away: a full pipe would stop it."""
     said = subprocess.PIPE if tells else subprocess.DEVNULL
     made = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, text=True,
                             env={**os.environ, **environment})  # fmt: skip
