@@ -99,7 +99,7 @@ def litellm(url: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--calls", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"

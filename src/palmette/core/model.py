@@ -246,7 +246,7 @@ def completed(request: Request, options: Mapping[str, Any], system: str = "") ->
     3
     """
     missing = {key: value for key, value in options.items() if getattr(request, key) in (None, (), {})}
-    request = asked(request, **missing).request
+    request = asked(request, **missing).request if missing else request
     if system and not any(message.role == "system" for message in request.messages):
         return replace(request, messages=(Message.of("system", system), *request.messages))
     return request

@@ -245,7 +245,8 @@ class RemoteModel(Model):
     def _complete(self, request: Request) -> tuple[Request, list[str]]:
         """The request with this model's defaults, without the settings that its API has no words for; and notes."""
         request = completed(request, self.options, self.system)
-        request = replace(request, model=request.model or self.name)
+        if not request.model:
+            request = replace(request, model=self.name)
         if request.prompt_logprobs:
             self.capabilities.need("prompt_logprobs", self.id, "Together's models and vLLM's servers have them")
         notes, empty = [], Request(())
