@@ -227,6 +227,24 @@ def test_what_stands_whole_in_one_place_is_answered_in_whatever_case_it_is_asked
     assert graph.ask("When was the castle sold by Ann Miller?").abstained
 
 
+@pytest.mark.parametrize(
+    ("question", "refused"),
+    [
+        ("Which company created the iMac?", False), ("In what year was the iMac announced?", False),
+        ("Tell me about visionOS", False), ("Vision Pro", False), ("What does the iPhone run?", False),
+        ("What destroyed Apple?", True), ("Which company created the Walkman?", True), ("What is love?", True),
+        ("Who was the husband of Tim Cook?", True),
+    ],
+)  # fmt: skip
+def test_what_is_asked_of_a_thing_must_be_said_of_it(question: str, refused: bool) -> None:
+    assert apple().ask(question).abstained == refused
+
+
+def test_without_a_model_as_few_facts_answer_as_will_do() -> None:
+    assert apple().ask("Who leads Apple?").text == "Tim Cook leads Apple."
+    assert len(apple().ask("What has Apple created?").facts) == 4
+
+
 def test_a_thing_is_described_under_each_of_its_names() -> None:
     graph = Graph(graphs.memory())
     graph.say(("Intl. Business Machines", "is based in", "Armonk"), ("IBM", "makes", "mainframes"))

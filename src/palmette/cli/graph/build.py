@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from palmette.cli.graph.shared import model_option, opened, verb
+from palmette.cli.graph.shared import counted, model_option, opened, verb
 from palmette.cli.shared import read_text
 from palmette.core.errors import PalmetteError
 
@@ -60,25 +60,26 @@ def command(
         cost = graph.estimate(documents, by=model, size=size, **options)
         if dry_run or (not quiet and cost.calls):
             click.echo(
-                f"{cost.documents} documents to read in {cost.pieces} pieces: "
-                f"{cost.calls} calls, {cost.tokens:,} tokens at most",
+                f"{counted(cost.documents, 'document')} to read in {counted(cost.pieces, 'piece')}: "
+                f"{counted(cost.calls, 'call')}, {counted(cost.tokens, 'token')} at most",
                 err=not dry_run,
             )
         if dry_run:
             return 0
         with _bar(cost.pieces, quiet) as advance:
             added = graph.add(documents, by=model, size=size, budget=Budget(calls, tokens), progress=advance, **options)
-    spent = f", {added.calls} calls, {added.tokens:,} tokens" if added.calls else ""
+    spent = f", {counted(added.calls, 'call')}, {counted(added.tokens, 'token')}" if added.calls else ""
     known = f", {len(added.unchanged)} unchanged" if added.unchanged else ""
-    click.echo(f"{len(added.documents)} documents read{known}: {added.statements} statements{spent}")
+    click.echo(
+        f"{counted(len(added.documents), 'document')} read{known}: {counted(added.statements, 'statement')}{spent}"
+    )
     if not added.statements and added.documents:
         click.echo(
             "palmette: nothing was found to say; a larger model, a schema, or --model none may find more", err=True
         )
     if added.left:
-        click.echo(
-            f"palmette: the budget is spent; {len(added.left)} documents are left: the same command goes on", err=True
-        )
+        left = counted(len(added.left), "document")
+        click.echo(f"palmette: the budget is spent, with {left} left: the same command goes on", err=True)
     return 1 if failed or added.left else 0
 
 

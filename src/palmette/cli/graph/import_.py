@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from palmette.cli.graph.shared import opened, verb
+from palmette.cli.graph.shared import counted, opened, verb
 from palmette.cli.shared import read_text
 
 __all__ = ["command"]
@@ -26,5 +26,5 @@ def command(store: str, file: Path, format: str | None) -> int:
     ending = file.suffix.lower().lstrip(".")
     with opened(store, existing=False) as graph:
         came = graph.take(read_text(str(file)), format or endings.get(ending, ending))
-    click.echo(f"{came} statements read")
+    click.echo(f"{counted(came, 'statement')} read")
     return 0

@@ -12,7 +12,7 @@ import click
 from palmette.cli.shared import debug_option
 from palmette.core.errors import OutputError, UsageError
 
-__all__ = ["fact_of", "group_of", "model_option", "opened", "safe", "time_option", "verb", "write"]
+__all__ = ["counted", "fact_of", "group_of", "model_option", "opened", "safe", "time_option", "verb", "write"]
 
 model_option = click.option(
     "--model", "-m", default="none", show_default=True, help="Who reads or answers; none: no model."
@@ -39,6 +39,15 @@ def opened(store: str, *, existing: bool = True, read_only: bool = False) -> Ite
     options = {"read_only": True} if read_only and "://" not in store else {}
     with graph(store, **options) as found:
         yield found
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and a noun.
+
+    >>> counted(1, "document"), counted(2, "document")
+    ('1 document', '2 documents')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def safe(text: str) -> str:

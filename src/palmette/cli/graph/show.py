@@ -13,8 +13,8 @@ __all__ = ["command"]
 
 @verb("show")
 @click.argument("names", nargs=-1)
-@click.option("--hops", default=1, show_default=True, help="How far around the names.")
-@click.option("--most", default=120, show_default=True, help="Things in the picture.")
+@click.option("--hops", type=click.IntRange(1), default=1, show_default=True, help="How far around the names.")
+@click.option("--most", type=click.IntRange(1), default=120, show_default=True, help="Things in the picture.")
 @time_option
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page to explore.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write a picture.")

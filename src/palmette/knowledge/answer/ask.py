@@ -22,9 +22,11 @@ from palmette.core.model import Model
 from palmette.knowledge.answer.asking import asked, fitting, told
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.answer.evidence import CARE, Evidence, gather
+from palmette.knowledge.answer.support import stem
 from palmette.knowledge.answer.verify import Checked, verify
 from palmette.knowledge.extract.by_model import Local
-from palmette.knowledge.retrieve.passages import Retriever
+from palmette.knowledge.names import tokens_of
+from palmette.knowledge.retrieve.passages import Retriever, words_of
 from palmette.knowledge.store.read import NOW, When, quoted, triples
 from palmette.knowledge.values import Fact, Quote
 from palmette.tokens.decode import decode
@@ -128,9 +130,23 @@ def ask(
 
 
 def _plain(found: Evidence) -> Answer:
-    facts = found.facts[:MOST_CITED]
+    facts = _few(found)
     said = _rendered(facts) if facts else f"{found.passages[0].chunk.text} ({found.passages[0].chunk.document})"
     return Answer(said, "none", False, facts, found)
+
+
+def _few(found: Evidence) -> tuple[Fact, ...]:
+    """The facts that share the most words with the question, and those that then add most, as few as will do."""
+    words = {stem(word) for word in words_of(found.question)}
+    had = {fact: words & {stem(w) for w in tokens_of(str(fact))} for fact in found.facts}
+    left, out = set(words), list[Fact]()
+    while len(out) < MOST_CITED:
+        best = max(had.values(), key=lambda some: (len(some & left), len(some)), default=set[str]())
+        if not best & left:
+            break
+        out += [fact for fact, some in had.items() if some == best]
+        left -= best
+    return tuple(out[:MOST_CITED] or found.facts[:MOST_CITED])
 
 
 def _rendered(facts: Sequence[Fact]) -> str:

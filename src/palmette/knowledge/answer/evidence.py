@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.knowledge.answer.support import Support, stem, support
+from palmette.knowledge.answer.support import Support, beside, stem, support
 from palmette.knowledge.names import key_of, tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
 from palmette.knowledge.retrieve.passages import RESTART, Hit, Retriever, words_of
@@ -94,7 +94,7 @@ def gather(
     spans = [(key_of(question[a:b]), meant) for a, b, meant in web.lexicon.find(question)]
     named = {thing: None for _, meant in spans for thing in meant}
     words = {stem(word) for word in words_of(question)}
-    described = _described(store, web, list(named), words)
+    described = _described(store, web, list(named), beside(question, web.lexicon))
     things = [int(web.entities[i]) for i in described]
     hits = search.passages(question, max(passages, WEIGHED))
     near = around(store, things, hops=hops, most=10 * facts, when=when) if things else []
@@ -135,7 +135,8 @@ def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str
             "SELECT DISTINCT r.name FROM assertion a JOIN relation r ON r.id = a.p "
             f"WHERE a.o IN ({inside}) AND a.retracted_at IS NULL LIMIT 500"
         )
-        if any(words & {stem(w) for w in tokens_of(name)} for (name,) in store.db.rows(sql, ids)):
+        rows = store.db.rows(sql, ids)
+        if any(not words or words & {stem(w) for w in tokens_of(name)} for (name,) in rows):
             out.append(thing)
     return out
 

@@ -20,7 +20,7 @@ from palmette.knowledge.retrieve.snapshot import Lexicon, variants
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Chunk, Fact
 
-__all__ = ["Support", "stem", "support"]
+__all__ = ["Support", "beside", "stem", "support"]
 
 # Logistic regression: of what is described, said and spoken; the last is the constant.
 WEIGHTS = (3.6, 2.2, 1.4, -3.7)
@@ -29,10 +29,15 @@ NO_NAMES: Mapping[str, Sequence[str]] = {}
 BY_FACT = 0.5  # credit of a name that only facts of passages about nothing by name describe
 _ENDINGS_WORDS = "ations ation ements ement ings ing ers er ors or ied ies ed es s ly e y"
 _ENDINGS = tuple(_ENDINGS_WORDS.split())
+_PLURAL = re.compile(r"[a-z]{2}[^siu]s")  # of three letters; the others are endings
 _QUOTED = re.compile(r'["“]([^"”]+)["”]')
 _APART = re.compile(r'[,;:"“”()?!]')
 _DEMONYM = re.compile(r"[^\W\d_]{2,}(?:ish|ese|ian|ean|can|tch|nch|lsh)")
+_REQUESTS_WORDS = "tell say explain describe give list show name know please summarise summarize"
+_REQUESTS = frozenset(_REQUESTS_WORDS.split())
 _JOINTS_WORDS = "of the in to for a on de"
+_AUXILIARY_WORDS = "is are was were has have had did does do will would can could should may might must"
+_AUXILIARY = frozenset(_AUXILIARY_WORDS.split())
 _JOINTS = frozenset(_JOINTS_WORDS.split())
 
 
@@ -45,16 +50,20 @@ class Support:
         said: the share of its names that stand there word for word.
         spoken: the share of its words that stand in one passage or in two that are linked.
         missing: its words that nothing found has.
+        asked: whether anything but its names is said at all; what destroyed Apple is not known by who founded it.
     """
 
     described: float
     said: float
     spoken: float
     missing: tuple[str, ...] = ()
+    asked: bool = True
 
     @property
     def sure(self) -> float:
         """How likely it is that an answer is there, 0 to 1."""
+        if not self.asked:
+            return 0.0
         if self.spoken >= 1 - 1e-9:
             return 1.0
         score = sum(w * x for w, x in zip(WEIGHTS, (self.described, self.said, self.spoken, 1.0), strict=True))
@@ -64,13 +73,20 @@ class Support:
 def stem(word: str) -> str:
     """A word without its ending, so that announced meets announcement.
 
-    >>> stem("announced") == stem("announcement") == stem("announces")
-    True
+    >>> stem("announced") == stem("announcement") == stem("announces"), stem("runs")
+    (True, 'run')
     """
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 4:
             return word[: -len(ending)]
-    return word
+    return word[:-1] if _PLURAL.fullmatch(word) else word
+
+
+def beside(question: str, lexicon: Lexicon) -> set[str]:
+    """The stems of what a question asks of the things that it names; nothing, if it only names them."""
+    asked = _words(question, lexicon)
+    named = {i for name in _names(asked) for i in name}
+    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in named | _idle(asked)}
 
 
 def support(
@@ -91,7 +107,7 @@ def support(
     weight = _weights(store, asked)
     units = [_respelled(unit, also) for unit in _units(passages, facts)]
     if not weight or not units:
-        return Support(0.0, 0.0, 0.0, tuple(dict.fromkeys(w.word for w in asked if w.stem in weight)))
+        return Support(0.0, 0.0, 0.0, tuple(dict.fromkeys(w.word for w in asked if w.stem in weight)), False)
     had = [frozenset(weight.keys() & unit.stems) for unit in units]
     total = sum(weight.values())
     spoken = max(sum(weight[w] for w in words) for words in _reached(units, had)) / total
@@ -106,7 +122,8 @@ def support(
          float(all(credit[i] == 1 for i in name) or any(_holds(u.line, asked, name) for u in units)))
         for name in names
     ])  # fmt: skip
-    return Support(described, said, spoken, tuple(missing))
+    beside = weight.keys() - {asked[i].stem for name in names for i in name}
+    return Support(described, said, spoken, tuple(missing), not beside or bool(beside & everything))
 
 
 # -- the question ------------------------------------------------------------------------------------------------------
@@ -161,12 +178,38 @@ def _inside(a: int, places: Iterable[tuple[int, int]]) -> bool:
 def _weights(store: Store, asked: Sequence[_Word]) -> dict[str, float]:
     """How rare each stem with meaning is among the passages: a logarithm, at least of two."""
     count = int(store.db.rows("SELECT count(*) FROM chunk")[0][0])
-    words = [w for w in asked if w.word not in STOP] or list(asked)
+    idle = _idle(asked)
+    words = [w for i, w in enumerate(asked) if w.word not in STOP and i not in idle] or list(asked)
     out: dict[str, float] = {}
     for w in words:
         rare = math.log(1 + (count + 1) / (store.db.seen(w.word) + 0.5))
         out[w.stem] = max(rare, out.get(w.stem, 0.0))
     return out
+
+
+def _idle(asked: Sequence[_Word]) -> set[int]:
+    """The places of the words that no passage has to say."""
+    return {_kind(asked), _request(asked)}
+
+
+def _kind(asked: Sequence[_Word]) -> int:
+    """The place of the word that says what kind of answer is wanted, which no passage has to say; -1, if none does.
+
+    "Which company made it?", "In what year was it made?", and not "What made it?"
+    """
+    first = next((i for i, w in enumerate(asked) if w.word in ("which", "what")), len(asked))
+    place = first + 1
+    if place + 1 >= len(asked) or any(w.word not in STOP for w in asked[:first]):
+        return -1
+    noun, after = asked[place], asked[place + 1].word
+    plain = noun.word not in STOP and not noun.name
+    return place if plain and (asked[first].word == "which" or after in _AUXILIARY) else -1
+
+
+def _request(asked: Sequence[_Word]) -> int:
+    """The place of the word that begins "Tell me about …" or "Explain …"; -1 without one."""
+    first = next((i for i, w in enumerate(asked) if w.word not in STOP), -1)
+    return first if first >= 0 and asked[first].word in _REQUESTS and not asked[first].name else -1
 
 
 def _names(asked: Sequence[_Word]) -> list[list[int]]:

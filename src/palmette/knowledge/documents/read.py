@@ -80,6 +80,8 @@ def read(path: str | Path, *, encoding: str = "", most_bytes: int = MOST_BYTES, 
     """
     path = Path(path)
     name = name or str(path)
+    if path.is_dir():
+        raise DocumentError(f"{name} is a folder; name its files, such as {path / '*.md'}")
     try:
         size = path.stat().st_size
         if size > most_bytes:

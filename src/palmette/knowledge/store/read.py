@@ -237,9 +237,17 @@ def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: Whe
     """Functional relations with several objects at one time, with everything that was said about them.
 
     Objects that are the same, or have one key, do not conflict; neither do statements whose times do not overlap.
+
+    Raises:
+        UnknownName: for a relation that the graph does not have.
     """
     out = []
-    for relation in sorted(store.schema.functional if relations is None else relations):
+    wanted = sorted(store.schema.functional if relations is None else relations)
+    known = relation_names(store)
+    missing = next((r for r in wanted if relations is not None and r not in known), None)
+    if missing is not None:
+        raise UnknownName("relation", missing, known)
+    for relation in wanted:
         by_subject: dict[int, list[Assertion]] = defaultdict(list)
         same: dict[Entity, int] = {}
         for said in assertions(store, when=when, conflicts_only=relation):
