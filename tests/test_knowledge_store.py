@@ -431,3 +431,11 @@ def test_facts_know_their_quotes() -> None:
     store = graphs.read(graphs.memory(), {"a": "Ann met Bob.", "b": "So: Ann met Bob."})
     (fact,) = quoted(store, facts(store))
     assert fact.support == 2 and {q.document for q in fact.quotes} == {"a", "b"}
+
+
+@pytest.mark.parametrize("time", ["yesterday", "23", "2023-6", "2023/06/05", "", "20230605"])
+def test_a_time_that_cannot_be_compared_is_refused(time: str) -> None:
+    with pytest.raises(BadParameter, match="a time is written as in 2023"):
+        When(at=time)
+    with pytest.raises(BadParameter, match="a time is written as in 2023"):
+        graphs.memory().say([Statement(Entity("a"), "b", Entity("c"), valid_from=time)])

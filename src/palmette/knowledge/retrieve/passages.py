@@ -32,7 +32,10 @@ class Embedder(Protocol):
     """Texts in, vectors out: float32[texts, width]. `id` names the model, so that vectors of two never meet."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The model's name."""
+        ...
+
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from palmette.core.errors import BadParameter
 from palmette.knowledge.values import Entity, Statement
 
-__all__ = ["checked", "named"]
+__all__ = ["checked", "named", "timed"]
+
+_TIME = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9:.]+([Zz]|[+-][0-9:]+)?)?)?)?")
 
 
 def named(entity: Entity) -> Entity:
@@ -22,11 +26,22 @@ def checked(statement: Statement) -> Statement:
     if not relation.strip() or "\x00" in relation or not _encodes(relation):
         raise BadParameter(f"a relation needs a name of visible characters, not {relation!r}")
     for time in (start, end):
-        if time is not None and not time[:4].isdigit():
-            raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
+        if time is not None:
+            timed(time)
     if start and end and start >= end:
         raise BadParameter(f"{statement.subject} {relation}: valid from {start!r} until {end!r} is no time at all")
     return statement
+
+
+def timed(time: str) -> str:
+    """The time, if it can be compared with others.
+
+    >>> timed("2023-06")
+    '2023-06'
+    """
+    if not _TIME.fullmatch(time):
+        raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
+    return time
 
 
 def _encodes(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
+from palmette.knowledge.store.admit import timed
 from palmette.knowledge.store.base import batches, marks
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote
@@ -43,6 +44,11 @@ class When:
 
     at: str | None = None
     known: str | None = None
+
+    def __post_init__(self) -> None:
+        for time in (self.at, self.known):
+            if time is not None:
+                timed(time)
 
     def sql(self, table: str = "a") -> tuple[str, list[str]]:
         """The condition on assertions.
