@@ -287,13 +287,14 @@ def test_generated_knowledge_keeps_the_most_confident_prediction() -> None:
     def said(text: str, p: float) -> Response:
         return Response((Text(text),), logprobs=(TokenScore(text, math.log(p)),))
 
-    model = scripted("Eggs are laid.", "Sums add.", "Sums add.", said("6", 0.3), said("7", 0.8),
+    model = scripted("Eggs are laid.", "Sums add.", "Sums add.", said("9", 0.5), said("6", 0.3), said("7", 0.8),
                      able=Capabilities(top_logprobs=0))  # fmt: skip
     done = generated_knowledge(model, TASK, 3)(QUESTION)
     assert (done.value, done.reasoning, done.confidence) == (7, "Sums add.", pytest.approx(0.8))
-    assert [label for label, _ in calls(done)] == ["statement 1", "statement 2", "statement 3", "answer", "answer"]
-    assert {(r.temperature, r.top_p, r.stop) for r in model.requests[:3]} == {(1.0, 0.5, ("\n",))}
-    assert calls(done)[3][1].endswith(f"[user] Eggs are laid. {QUESTION}")
+    assert [label for label, _ in calls(done)] == [*(f"statement {i}" for i in (1, 2, 3)), *["answer"] * 3]
+    assert {(r.temperature, r.top_p, r.max_tokens, r.stop) for r in model.requests[:3]} == {(1.0, 0.5, 64, ("\n",))}
+    q0, q1, q2 = (prompt.rpartition("[user] ")[2] for _, prompt in calls(done)[3:])
+    assert (q0, q1, q2) == (QUESTION, f"Eggs are laid. {QUESTION}", f"Sums add. {QUESTION}")
     with pytest.raises(Unsupported):
         generated_knowledge(scripted(), TASK)
 

@@ -36,7 +36,7 @@ def react(
 
     Args:
         model: who is asked.
-        task: what is asked.
+        task: what is asked; its examples are not shown (the paper shows six trajectories; models of today need none).
         tools: functions with types and a docstring, or what `palmette.tool` makes of them.
         steps: the most steps (7 in the paper).
         protocol: how a step is asked for: "grammar" on models of this machine, else "tools" (the API's own), "schema"

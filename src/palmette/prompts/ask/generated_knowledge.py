@@ -21,13 +21,14 @@ ASKED = "Generate some knowledge about the input."
 def generated_knowledge(model: Model, task: Task, m: int = 20, **options: Any) -> Solver:
     """Sample m statements about the question, answer with each of them alone, and take the most confident prediction.
 
-    Equation 2 of the paper: argmax over answers of max over statements of p(answer | statement, question). Options of a
-    Literal are scored; other answers are generated and weighed by their own probability.
+    Section 2.2 of the paper: argmax over answers of max over q_0 … q_m of p(answer | q_i), where q_0 is the question as
+    it is and q_i the question after statement i. Options of a Literal are scored; other answers are generated and
+    weighed by their own probability.
 
     Args:
         model: who is asked; it must give log-probabilities.
         task: what is asked; `statement` of its examples show what knowledge looks like.
-        m: how many statements (20 in the paper, sampled with nucleus p = 0.5).
+        m: how many statements (20 in the paper, sampled with nucleus p = 0.5, each of at most 64 tokens).
         options: fields of the request.
     """
     if m < 1:
@@ -39,13 +40,13 @@ def generated_knowledge(model: Model, task: Task, m: int = 20, **options: Any) -
         task, question = run.task, run.task.said(inputs)
         shown = [f"Input: {task.said(e.inputs)}\nKnowledge: {e.statement}" for e in task.examples if e.statement]
         prompt = "\n\n".join([ASKED, *shown, f"Input: {question}\nKnowledge:"])
-        drawn = {"prefer": {"temperature": 1.0, "top_p": 0.5}, "stop": ("\n",)}
+        drawn = {"prefer": {"temperature": 1.0, "top_p": 0.5, "max_tokens": 64}, "stop": ("\n",)}
         asks = [([Message.of("user", prompt)], {**drawn, "seed": run.seed + i}) for i in range(m)]
         said = [reply.text.strip() for reply in await run.ask_all(asks, "statement")]
         statements = list(dict.fromkeys(s for s in said if s))  # the paper discards repeated statements
         best: Result | None = None
         unread = 0
-        for statement in statements or [""]:
+        for statement in ["", *statements]:
             ahead = {"inputs": inputs, "statement": statement}
             found = await _scored(run, ahead) if _listed(task.output) else await _generated(run, ahead)
             unread += found.unread
