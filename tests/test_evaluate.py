@@ -353,7 +353,8 @@ def test_a_grid_that_cannot_be_is_refused_before_the_first_call() -> None:
     for settings, says in [
         ({"techniques": ["zero_sho"]}, "Did you mean 'zero_shot'"), ({"techniques": []}, "grid is empty"),
         ({"techniques": ["zero_shot", "zero_shot"]}, "stands twice"), ({"metrics": ["exakt"]}, "Did you mean 'exact'"),
-        ({"concurrency": 0}, "at least 1"), ({"decodings": [{"temprature": 1}]}, "temperature"),
+        ({"concurrency": 0}, "at least 1"), ({"limit": 0}, "limit must be at least 1"),
+        ({"decodings": [{"temprature": 1}]}, "temperature"),
         ({"prompts": {"x": Task(output=str)}}, "other inputs or another output"),
     ]:  # fmt: skip
         with pytest.raises((UsageError, BadParameter), match=says):
@@ -418,6 +419,8 @@ def test_the_command_measures_a_task_file(tmp_path: Path, capsys: pytest.Capture
     assert "unknown" not in done.output and (tmp_path / "r.html").exists()
     assert main([*base, "--replay", "--min", "numeric=1.5"]) == 3
     assert "does not reach 1.5" in capsys.readouterr().err
+    wrong = run(command, [*base[:2], "--log", str(tmp_path / "other"), "--out", "r.doc"])
+    assert "a report is written as" in str(wrong.exception) and not (tmp_path / "other").exists()  # before any call
     wrong = run(command, ["eval", str(tmp_path / "none.yaml")])
     assert isinstance(wrong.exception, UsageError) and "cannot read" in str(wrong.exception)
     (tmp_path / "bad.yaml").write_text("instrution: x\n")

@@ -29,7 +29,7 @@ __all__ = ["command", "specs_of"]
               help="exact, numeric, regex, contains, schema, judge:MODEL, perplexity; repeatable.")  # fmt: skip
 @click.option("--tool", "tools", multiple=True, metavar="TOOL", help="As for palmette prompt.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE,…", help="One setting of the grid; repeatable.")
-@click.option("--limit", type=int, metavar="N", help="The first N items.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N items.")
 @click.option("--concurrency", type=int, default=8, show_default=True, help="The most items in flight.")
 @click.option("--ray", is_flag=False, flag_value="local", metavar="[ADDRESS]",
               help="Ask on a Ray cluster: local, auto or its address; the same report and log.")  # fmt: skip
@@ -53,7 +53,7 @@ def command(task_file: str, **options: Any) -> int:
       palmette eval tasks/arithmetic.yaml --model openai:gpt-5 --log run.jsonl --out report.html
     """
     from palmette.models.prompting import evaluate
-    from palmette.prompts.evaluate.save import save
+    from palmette.prompts.evaluate.save import save, writer
     from palmette.prompts.files.task_file import load_task
 
     file = load_task(task_file)
@@ -61,6 +61,8 @@ def command(task_file: str, **options: Any) -> int:
     if data is None:
         raise UsageError(f"{task_file} names no data; give --data FILE")
     floors = _floors(options["floors"])
+    for out in options["outs"]:
+        writer(out)  # an ending that says nothing is refused before the first call
     with _Live() as live:
         report = evaluate(
             file.task, data, options["models"] or file.models or (DEFAULT_MODEL,),
@@ -131,7 +133,8 @@ def differing(report: Report) -> str:
     for cell, _, _ in report.comparisons:
         for item, a, b in report.disagreements(report.cells[0], cell):
             better = report.cells[0].name if (a.scores[report.metrics[0][0]] or 0) > 0 else cell.name
-            lines.append(f"{item.id}\tright: {better}\texpected {item.expected!r}\t{a.value!r}\t{b.value!r}")
+            said = f"{report.cells[0].technique}: {a.value!r}\t{cell.technique}: {b.value!r}"
+            lines.append(f"{item.id}\tright: {better}\texpected {item.expected!r}\t{said}")
     return "\n".join(lines)
 
 

@@ -219,5 +219,6 @@ def _from_file(file: str, function: str) -> FunctionTool:
     spec.loader.exec_module(module)
     found = getattr(module, function, None)
     if found is None:
-        raise UnknownName(f"function in {file}", function, [each for each in vars(module) if not each.startswith("_")])
+        names = [name for name, each in vars(module).items() if callable(each) and not name.startswith("_")]
+        raise UnknownName(f"function in {file}", function, names)
     return found if isinstance(found, FunctionTool) else cast(FunctionTool, tool(found))

@@ -82,6 +82,8 @@ def evaluate(
     """
     if concurrency < 1:
         raise BadParameter(f"concurrency must be at least 1, not {concurrency!r}")
+    if limit is not None and limit < 1:
+        raise BadParameter(f"limit must be at least 1, not {limit!r}")
     if replay and log is None:
         raise UsageError("a replay needs the log of the run that is replayed")
     wanted, items = _metrics(task, metrics), items_of(task, data, limit)

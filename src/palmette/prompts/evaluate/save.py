@@ -16,7 +16,7 @@ from palmette.core.errors import MissingExtra, OutputError, UsageError
 from palmette.prompts.evaluate.report import Report
 from palmette.prompts.reading import said
 
-__all__ = ["page", "save"]
+__all__ = ["page", "save", "writer"]
 
 _COLUMNS = {
     "cell": "TEXT", "item": "TEXT", "value": "TEXT", "text": "TEXT", "failure": "TEXT", "calls": "INTEGER",
@@ -34,13 +34,7 @@ def save(report: Report, path: str | Path) -> Path:
         MissingExtra: for Parquet without the extra.
     """
     file = Path(path).expanduser()
-    writers: dict[str, Callable[[Report], bytes]] = {
-        ".sqlite": _sqlite, ".db": _sqlite, ".parquet": _parquet, ".html": lambda r: page(r).encode(),
-        ".json": lambda r: r.json().encode(),
-    }  # fmt: skip
-    if file.suffix.lower() not in writers:
-        raise UsageError(f"{str(path)!r}: a report is written as {', '.join(writers)}")
-    data = writers[file.suffix.lower()](report)
+    data = writer(file)(report)
     partial = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +48,22 @@ def save(report: Report, path: str | Path) -> Path:
             partial.unlink()
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
     return file
+
+
+def writer(path: str | Path) -> Callable[[Report], bytes]:
+    """What writes a report as the ending of a path says.
+
+    Raises:
+        UsageError: for an ending that says nothing.
+    """
+    writers: dict[str, Callable[[Report], bytes]] = {
+        ".sqlite": _sqlite, ".db": _sqlite, ".parquet": _parquet, ".html": lambda r: page(r).encode(),
+        ".json": lambda r: r.json().encode(),
+    }  # fmt: skip
+    ending = Path(path).suffix.lower()
+    if ending not in writers:
+        raise UsageError(f"{str(path)!r}: a report is written as {', '.join(writers)}")
+    return writers[ending]
 
 
 def _sqlite(report: Report) -> bytes:
