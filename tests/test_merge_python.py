@@ -15,12 +15,15 @@ from merging import digest, model, recipe, with_tokens
 from safetensors.numpy import save_file
 
 import palmette
+from palmette.cli.main import main
 from palmette.core.checkpoint import open_checkpoint
-from palmette.core.errors import BadParameter, RecipeError
+from palmette.core.errors import BadParameter, PalmetteError, RecipeError
 from palmette.weights import make
 from palmette.weights.methods import METHODS
 from palmette.weights.recipe.schema import read_recipe, read_recipes
 
+Monkey = pytest.MonkeyPatch
+ZOO_PAIR = ("zoo:long_arithmetic", "zoo:dense_extraction")
 FOLDER = Path(palmette.__file__).parent / "models" / "zoo" / "seedling"
 
 
@@ -66,6 +69,44 @@ def test_what_is_no_model_or_option_is_refused(tmp_path: Path) -> None:
         palmette.merge(palmette.passthrough(a), sead=1)
     with pytest.raises(BadParameter, match=r"no tensor 'lm_had.weight'.*lm_head"):
         palmette.merge(palmette.passthrough(a)).tensor("lm_had.weight")
+
+
+# -- models by name ----------------------------------------------------------------------------------------------------
+
+
+def test_models_of_the_zoo_are_named_in_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = FOLDER.parent
+    named = palmette.ties(*ZOO_PAIR, base="zoo:seedling", weight=0.5, density=0.5)
+    paths = palmette.ties(
+        *(str(zoo / n.removeprefix("zoo:")) for n in ZOO_PAIR), base=str(FOLDER), weight=0.5, density=0.5
+    )
+    wanted = digest(palmette.merge(paths).save(tmp_path / "paths"))
+    made = palmette.merge(named).save(tmp_path / "named")
+    assert digest(made) == wanted
+    assert "- zoo:long_arithmetic\n" in (made / "README.md").read_text()
+    (tmp_path / "recipe.yml").write_text(named.text)
+    assert main(["merge", str(tmp_path / "recipe.yml"), str(tmp_path / "cli"), "-q"]) == 0
+    assert digest(tmp_path / "cli") == wanted
+    assert main(["merge", "stack", str(tmp_path / "deep"), "zoo:seedling:0-2", "zoo:merged:1-4", "-q"]) == 0
+    assert "5 layers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("zoo:seedlng", r"no model in the zoo 'seedlng'. Did you mean 'seedling'\?"),
+        ("zo:seedling", r"no provider 'zo'. Did you mean 'zoo'\?"),
+        ("seedling", r"no folder 'seedling', .* Did you mean 'zoo:seedling'\?"),
+        ("./none", r"no folder './none'$"),
+        ("models/a", r"no folder 'models/a', and on the hub: hf:models/a is not in the local cache"),
+        ("zoo:seedling@main", r"only a repository of the hub has revisions"),
+        ("gguf:none.gguf", r"no GGUF file 'none.gguf'"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_refused_with_the_near_miss(name: str, said: str, monkeypatch: Monkey) -> None:
+    monkeypatch.setenv("PALMETTE_OFFLINE", "1")
+    with pytest.raises(PalmetteError, match=said):
+        palmette.merge(palmette.linear(name, "zoo:seedling", weight=1))
 
 
 # -- stages ------------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from palmette.models.keep.prices import Cost, Price, cost, price
     from palmette.models.landscape import basin, landscape, robustness, sharpness
     from palmette.models.local import Completion, LocalModel, decode, grow
+    from palmette.models.merging import merge
     from palmette.models.opening import model
     from palmette.models.prompting import (
         chain_of_thought,
@@ -165,7 +166,7 @@ if TYPE_CHECKING:
         tsv,
         where,
     )
-    from palmette.weights.merge import Merge, merge
+    from palmette.weights.merge import Merge
 
 __version__ = "0.1.0"
 
@@ -188,6 +189,7 @@ _HOMES = {
     "palmette.models.keep.prices": "Cost Price cost price",
     "palmette.models.landscape": "basin landscape robustness sharpness",
     "palmette.models.local": "Completion LocalModel decode grow",
+    "palmette.models.merging": "merge",
     "palmette.models.opening": "model",
     "palmette.models.prompting": (
         "chain_of_thought chain_of_verification evaluate few_shot generated_knowledge inline_calls least_to_most "
@@ -240,7 +242,7 @@ _HOMES = {
         "iso_cts karcher knots linear magmax model_stock multislerp nearswap nuslerp passthrough ram ramplus_tl sce "
         "slerp task_arithmetic ties tsv where"
     ),
-    "palmette.weights.merge": "Merge merge",
+    "palmette.weights.merge": "Merge",
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 

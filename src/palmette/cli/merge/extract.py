@@ -8,7 +8,7 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import counting
-from palmette.cli.merge.fetch import fetch
+from palmette.models.merging import fetch
 from palmette.weights.create.extract import extract
 
 __all__ = ["command"]

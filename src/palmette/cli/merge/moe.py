@@ -6,9 +6,9 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
-from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import size_in_bytes, text_of
 from palmette.core.errors import RecipeError
+from palmette.models.merging import fetch
 from palmette.models.moe import states_of
 from palmette.weights.create.moe import build, read_mixture
 from palmette.weights.inputs.open import open_model

@@ -10,10 +10,10 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import counting, moving
-from palmette.cli.merge.fetch import fetch
 from palmette.core.checkpoint import read_config
 from palmette.core.errors import UsageError
 from palmette.models.measure import Measure, read_examples
+from palmette.models.merging import fetch
 from palmette.weights.create.regmean import regmean
 
 __all__ = ["command"]

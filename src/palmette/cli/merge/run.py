@@ -11,8 +11,8 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
-from palmette.cli.merge.fetch import fetch
 from palmette.core.errors import UsageError, near_miss
+from palmette.models.merging import fetch
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import Merge, open_plan
 from palmette.weights.plan import Missing, Options, Plan

@@ -12,10 +12,10 @@ from typing import Literal
 import click
 
 from palmette.cli.debug import debug_option
-from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import read_documents
 from palmette.core.errors import UsageError
 from palmette.core.yaml_text import as_yaml
+from palmette.models.merging import fetch
 from palmette.models.search import search_merge
 
 __all__ = ["command"]

@@ -6,10 +6,10 @@ import click
 
 from palmette.cli.debug import debug_option
 from palmette.cli.merge.bar import moving
-from palmette.cli.merge.fetch import fetch
 from palmette.cli.merge.run import size_in_bytes
 from palmette.core.errors import UsageError
 from palmette.core.yaml_text import as_yaml
+from palmette.models.merging import fetch
 from palmette.weights.create.stack import shuffled, stacked
 from palmette.weights.execute import keep_pages
 from palmette.weights.merge import merge

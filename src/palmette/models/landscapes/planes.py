@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from palmette.core.errors import BadParameter, near_miss
-from palmette.models.hub import snapshot
 from palmette.models.landscapes.subject import folder_at
+from palmette.models.merging import merge
 from palmette.weights.landscape.directions.base import Direction, Like, Norm, Quantised, Random
 from palmette.weights.landscape.directions.checkpoints import Between, Principal
 from palmette.weights.landscape.directions.slope import Gradient, Hessian
-from palmette.weights.merge import Merge, merge
+from palmette.weights.merge import Merge
 
 __all__ = ["PLANES", "Named", "merge_plane", "plane_of", "quantised"]
 
@@ -99,7 +99,7 @@ def merge_plane(recipes: Sequence[Any]) -> tuple[Named, Path]:
     Raises:
         BadParameter: for a merge of one model with itself.
     """
-    made = [one if isinstance(one, Merge) else merge(one, fetch=snapshot) for one in recipes]
+    made = [one if isinstance(one, Merge) else merge(one) for one in recipes]
     plan = made[0].plan
     folders = [
         (str(reference), _folder_of(model)) for reference, model in plan.models.items() if hasattr(model, "folder")
