@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from palmette.core.errors import BadParameter
 from palmette.core.rng import Rng
 from palmette.weights.blocks import Inputs, Memory
-from palmette.weights.dtypes import decode, encode, promote, rounding
+from palmette.weights.dtypes import decode, encode, promote
 from palmette.weights.kernels import Kernels, NumpyKernels, draws
 from palmette.weights.methods import METHODS
 from palmette.weights.methods import settings as settings_of
@@ -85,13 +85,15 @@ def test_blocks_of_any_size_equal_the_whole_tensor(method: str, data: st.DataObj
     parameters = data.draw(chosen(method))
     shape = data.draw(st.sampled_from([(1,), (7,), (5, 3), (300, 150), (2, 1), (33, 1000)]))
     dtype = data.draw(st.sampled_from([np.float32, np.float32, np.float64]))
+    rounded = data.draw(st.sampled_from([None, "BF16", "F16"])) if dtype == np.float32 else None
     arrays = tensors(data.draw(st.integers(0, 9)), shape, 3, dtype)
     with np.errstate(all="ignore"):
-        whole = run(method, inputs(method, arrays, parameters, block=1 << 30), parameters)
+        whole = run(method, inputs(method, arrays, parameters, block=1 << 30, rounded=rounded), parameters)
         for block in (1, 20_000):
-            split = run(method, inputs(method, arrays, parameters, block=block), parameters)
+            split = run(method, inputs(method, arrays, parameters, block=block, rounded=rounded), parameters)
             np.testing.assert_array_equal(whole.view(np.uint8), split.view(np.uint8))
-        compiled = run(method, inputs(method, arrays, parameters, block=40_000, kernels=fast()), parameters)
+        more = {"block": 40_000, "kernels": fast(), "rounded": rounded}
+        compiled = run(method, inputs(method, arrays, parameters, **more), parameters)
         np.testing.assert_array_equal(whole.view(np.uint8), compiled.view(np.uint8))
 
 
@@ -102,6 +104,10 @@ def test_identical_models_make_that_model_up_to_rounding_even_without_the_shortc
     with np.errstate(all="ignore"):
         made = run(method, inputs(method, [array] * 4, required), required)
     np.testing.assert_allclose(made, array.reshape(-1), rtol=3e-7)
+    short = decode(encode(array, "BF16"), "BF16")
+    with np.errstate(all="ignore"):
+        made = run(method, inputs(method, [short] * 4, required, rounded="BF16"), required)
+    np.testing.assert_allclose(made, short.reshape(-1), rtol=0.02)
 
 
 def test_ties_by_its_definition() -> None:
@@ -325,10 +331,7 @@ def test_eight_bit_floats_are_torchs(ours: str, theirs: str) -> None:
     np.testing.assert_array_equal(decode(encode(values, ours), ours), rounded)
 
 
-def test_rounding_is_what_storing_does() -> None:
-    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    for dtype in ("BF16", "F16"):
-        np.testing.assert_array_equal(rounding(values, dtype), decode(encode(values, dtype), dtype))
+def test_types_that_meet_are_promoted() -> None:
     assert promote(["BF16", "F32"]) == "F32"
 
 

@@ -1,4 +1,4 @@
-"""Merges of models by the names they have everywhere: a folder, `zoo:NAME`, `hf:OWNER/NAME`, `gguf:FILE`, `OWNER/NAME`."""
+"""Merges of models by their names: a folder, `zoo:NAME`, `hf:OWNER/NAME`, `gguf:FILE`, or `OWNER/NAME` of the hub."""
 
 from __future__ import annotations
 

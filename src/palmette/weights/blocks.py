@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.rng import Rng
-from palmette.weights.dtypes import Array, Raw, rounding
+from palmette.weights.dtypes import Array, Raw
 from palmette.weights.kernels import LEAF, Cut, Kernels, Mixture, NumpyKernels, key_bits, total
 
 __all__ = ["Block", "Combine", "Inputs", "Memory", "Mix", "Source"]
@@ -98,7 +98,8 @@ class Inputs:
         rows: True if blocks must hold whole rows.
         labels: what a model's random draws are keyed by, besides the seed.
         rng: the seed and the tensor's name.
-        rounded: "BF16" or "F16" to round every operation to that type, as `--compute mergekit` does.
+        rounded: to imitate mergekit, the type of its arithmetic: each operation is rounded to "BF16" or "F16"; None to
+            compute as accurately as float32 allows.
         block: elements of a block; any number gives the same bytes.
     """
 
@@ -108,7 +109,7 @@ class Inputs:
     rows: bool = False
     labels: Sequence[str] = ()
     rng: Rng = field(default_factory=Rng)
-    rounded: str = "F32"
+    rounded: str | None = None
     arithmetic: str = "F32"
     block: int = BLOCK
     kernels: Kernels = field(default_factory=NumpyKernels)
@@ -135,7 +136,10 @@ class Inputs:
 
     def q(self, values: Array) -> Array:
         """A result rounded as one operation of `--compute mergekit` would round it."""
-        return values if self.exact else rounding(values, self.rounded)
+        if self.exact or self.rounded is None:
+            return values
+        flat = np.ascontiguousarray(values).reshape(-1)
+        return self.kernels.decode(self.kernels.encode(flat, self.rounded), self.rounded, "F32").reshape(values.shape)
 
     def spans(self) -> list[tuple[int, int]]:
         """Where blocks begin and end: multiples of a leaf, so that partial sums do not depend on the block size."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ALIASES", "FLOATS", "SIZES", "Array", "Raw", "decode", "encode", "finite", "promote", "rounding", "storage"]
+__all__ = ["ALIASES", "FLOATS", "SIZES", "Array", "Raw", "decode", "encode", "finite", "promote", "storage"]
 
 Array = NDArray[Any]  # float32 or float64, what arithmetic is done in
 Raw = NDArray[Any]  # as stored: bfloat16 is uint16
@@ -96,16 +96,6 @@ def _to_float8(values: Array, dtype: str) -> Raw:
     code = np.where(tied & (code % 2 == 1), code + 1, code)
     code = np.where(np.isnan(size), 127, code)
     return (code | np.where(np.signbit(values), 128, 0)).astype(np.uint8)
-
-
-def rounding(values: Array, dtype: str) -> Array:
-    """Numbers rounded to what `dtype` can hold, still in the arithmetic's type; float32 and float64 stay as they are."""  # noqa: E501
-    if dtype == "BF16":
-        return decode(_to_bfloat16(np.ascontiguousarray(values, np.float32)), "BF16")
-    if dtype == "F16":
-        with np.errstate(over="ignore"):
-            return values.astype(np.float16).astype(np.float32)
-    return values
 
 
 def finite(raw: Raw, dtype: str) -> bool:

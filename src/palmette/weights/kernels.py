@@ -105,7 +105,7 @@ class Kernels(Protocol):
         """The same, with a limit for each rank of magnitude in rows of len(limits), the smallest first."""
 
     def variance(self, deltas: Array) -> Array:
-        """Over the models, divided by their number; (models, n) -> (n,)."""
+        """Over the models, divided by their number, in float64 and rounded once; (models, n) -> (n,)."""
 
     def erase(self, deltas: Array, unless: Array) -> None:
         """Set to zero, in place, every model's delta where `unless` is zero."""
@@ -241,9 +241,8 @@ class NumpyKernels:
 
     def variance(self, deltas: Array) -> Array:
         """See Kernels."""
-        count = deltas.dtype.type(len(deltas))
-        mean = _sum(deltas) / count
-        made: Array = _sum(np.square(deltas - mean)) / count
+        wide = deltas.astype(np.float64)
+        made: Array = (_sum(np.square(wide - _sum(wide) / len(wide))) / len(wide)).astype(deltas.dtype)
         return made
 
     def erase(self, deltas: Array, unless: Array) -> None:

@@ -26,7 +26,7 @@ from palmette.weights.stage import plan_stages
 
 __all__ = ["Merge", "merge", "open_plan"]
 
-VERSION = "2"  # of the arithmetic: raised when a merge would give other bytes
+VERSION = "3"  # of the arithmetic: raised when a merge would give other bytes
 
 
 def open_plan(recipe: Recipe | Sequence[Recipe], options: Options | None = None, fetch: Fetch = local) -> Plan:

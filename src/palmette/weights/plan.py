@@ -63,7 +63,7 @@ class Task:
     models: tuple[Source, ...]
     base: Source | None
     labels: tuple[str, ...]
-    rounded: str = "F32"
+    rounded: str | None = None
     arithmetic: str = "F32"
 
 
@@ -370,17 +370,17 @@ def _fitting(name: str, whole: Sequence[tuple[Model, str]], plan: Plan) -> tuple
     raise MismatchedModels(f"the tensor {name!r} has different shapes: {shown}{hint}")
 
 
-def _types(stored: list[str], plan: Plan) -> tuple[str, str, str]:
-    """(output type, type that operations are rounded to, arithmetic)."""
+def _types(stored: list[str], plan: Plan) -> tuple[str, str | None, str]:
+    """(output type, type that operations are rounded to as mergekit rounds them or None, arithmetic)."""
     if any(dtype not in FLOATS for dtype in stored):
         if len(set(stored)) > 1:
             raise MismatchedModels(f"a tensor is stored as {' and '.join(dict.fromkeys(stored))}")
-        return stored[0], "F32", "F32"
+        return stored[0], None, "F32"
     said = plan.recipe.dtype if plan.recipe.dtype in FLOATS else None
     inner = said or promote(stored)
     outer = plan.recipe.out_dtype if plan.recipe.out_dtype in FLOATS else None
     arithmetic = "F64" if inner == "F64" else "F32"
-    return outer or inner, inner if plan.options.compute == "mergekit" else "F32", arithmetic
+    return outer or inner, inner if plan.options.compute == "mergekit" else None, arithmetic
 
 
 def _account(plan: Plan, merged: Sequence[Model], used: set[tuple[Reference, str]]) -> None:

@@ -151,7 +151,7 @@ class FastKernels(NumpyKernels):
         if deltas.dtype != np.float32:
             return super().variance(deltas)
         made = np.empty_like(deltas[0])
-        loop("variance")(deltas, made, np.empty(_FEW, np.float32))
+        loop("variance")(deltas, made, *np.empty((2, _FEW)))
         return made
 
     def erase(self, deltas: Array, unless: Array) -> None:

@@ -296,28 +296,28 @@ def drop_ranked(values: Any, packed: Any, low: Any, high: Any, start: int, limit
 
 
 @_compile
-def variance(deltas: Any, made: Any, mean: Any) -> None:
+def variance(deltas: Any, made: Any, mean: Any, sums: Any) -> None:
     """Over the models."""
     models, n = deltas.shape
-    count, few = np.float32(models), len(mean)
+    count, few = np.float64(models), len(mean)
     for begin in range(0, n, few):
         size = min(few, n - begin)
-        for i in range(size):
-            mean[i] = deltas[0, begin + i]
-        for m in range(1, models):
-            for i in range(size):
-                mean[i] += deltas[m, begin + i]
-        for i in range(size):
-            mean[i] /= count
-        part = made[begin : begin + size]
-        part[:] = np.float32(0)
+        mean[:] = 0.0
+        sums[:] = 0.0
         for m in range(models):
             row = deltas[m, begin : begin + size]
             for i in range(size):
-                apart = row[i] - mean[i]
-                part[i] += apart * apart
+                mean[i] += np.float64(row[i])
         for i in range(size):
-            part[i] /= count
+            mean[i] /= count
+        for m in range(models):
+            row = deltas[m, begin : begin + size]
+            for i in range(size):
+                apart = np.float64(row[i]) - mean[i]
+                sums[i] += apart * apart
+        part = made[begin : begin + size]
+        for i in range(size):
+            part[i] = np.float32(sums[i] / count)
 
 
 @_compile

@@ -49,7 +49,8 @@ def arcee_fusion(inputs: Inputs) -> Combine:
     """The base, with the other model's parameters where their importance stands out.
 
     Importance is |δ| times the divergence of the row's softmax; what exceeds the median by one and a half times the
-    interquartile range is taken. Quantiles are those of the whole tensor (mergekit samples a million elements).
+    interquartile range is taken. Quantiles are those of the whole tensor (mergekit samples a million elements of larger
+    ones, and writes float32 whatever the recipe's dtype; the recipe's is written here).
 
     Source: https://www.arcee.ai/blog/meet-mergekit-v0-1-arcee-fusion-expanded-model-support-multi-gpu-acceleration.
 
@@ -59,6 +60,9 @@ def arcee_fusion(inputs: Inputs) -> Combine:
     >>> arcee_fusion(inputs)(inputs.load((0, 8)))
     array([0., 0., 0., 0., 0., 0., 0., 5.], dtype=float32)
     """
+
+    if inputs.rounded is not None:
+        return _fusion_steps(inputs)
 
     def importance(block: Block) -> Array:
         a, b = (array.reshape(-1, inputs.width).astype(np.float64) for array in block.models)
@@ -75,6 +79,49 @@ def arcee_fusion(inputs: Inputs) -> Combine:
         return made
 
     return combine
+
+
+def _fusion_steps(inputs: Inputs) -> Combine:
+    """The same as mergekit computes it: in the models' type, softmax + 1e-8, quantiles that are elements."""
+    q, tiny = inputs.q, np.float32(1e-8)
+
+    def importance(block: Block) -> Array:
+        a, b = (array.reshape(-1, inputs.width) for array in block.models)
+        p, base = (q(q(_softmax(rows)) + tiny) for rows in (b, a))
+        terms = q(p * q(np.log(q(p / base).astype(np.float64)).astype(a.dtype)))
+        divergence = q(terms.sum(axis=1, keepdims=True, dtype=np.float64).astype(a.dtype))
+        return q(np.abs(q(b - a)) * divergence).reshape(-1)
+
+    low, middle, high = _quartiles(inputs, importance)
+    limit = q(middle + q(np.float32(1.5) * q(high - low)))
+
+    def combine(block: Block) -> Array:
+        a, b = block.models
+        return np.where(importance(block) >= limit, a + q(b - a), a)
+
+    return combine
+
+
+def _quartiles(inputs: Inputs, values: Callable[[Block], Array]) -> Array:
+    """The elements at a quarter, a half and three quarters of the order (rounding errors make some negative)."""
+    last = inputs.count - 1
+    below = sum(inputs.scan(lambda block: int(np.count_nonzero(values(block) < 0))))
+    made = []
+    for place in (int(share * last) for share in (0.25, 0.5, 0.75)):
+        if last < 0:
+            made.append(0.0)
+        elif place < below:  # the largest magnitudes come first
+            made.append(-inputs.smallest(lambda block: [np.minimum(values(block), 0)], [last - place])[0])
+        else:
+            made.append(inputs.smallest(lambda block: [np.maximum(values(block), 0)], [place])[0])
+    return np.array(made, np.float64 if inputs.arithmetic == "F64" else np.float32)
+
+
+def _softmax(rows: Array) -> Array:
+    """Of float32 rows, as if computed exactly and rounded once."""
+    raised = np.exp((rows - rows.max(axis=1, keepdims=True)).astype(np.float64))
+    made: Array = (raised / raised.sum(axis=1, keepdims=True)).astype(rows.dtype)
+    return made
 
 
 def _log_softmax(rows: Array) -> Array:

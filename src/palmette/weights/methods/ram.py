@@ -33,6 +33,8 @@ def ram(inputs: Inputs, epsilon: float = 1e-5) -> Combine:
 def ramplus_tl(inputs: Inputs, r: float = 0.1, alpha: float = 0.2, epsilon: float = 1e-5) -> Combine:
     """RAM with each model's own part amplified by how much it shares: 1 + r · clip(shared / own, 0, α).
 
+    mergekit writes float32 whatever the recipe's dtype; the recipe's is written here.
+
     Paper: Yuan et al. 2026, RAM (arXiv 2601.13572), the tensor-local variant of RAM+.
 
     Args:
@@ -57,7 +59,7 @@ def ramplus_tl(inputs: Inputs, r: float = 0.1, alpha: float = 0.2, epsilon: floa
     for shared, own in counts.tolist():
         ratio = min(max(shared / own if own else 0.0, 0.0), alpha)
         factors.append(1 + r * ratio)
-    return _merge(inputs, epsilon, factors, lambda values: values)  # mergekit rounds only the differences here
+    return _merge(inputs, epsilon, factors, lambda values: values)  # mergekit adds in float32 here
 
 
 def _changed(inputs: Inputs, found: Array, epsilon: float) -> NDArray[np.bool_]:
@@ -73,7 +75,7 @@ def _merge(inputs: Inputs, epsilon: float, factors: list[float], q: Rounding) ->
         made = np.zeros_like(found[0])
         for row, mask, factor in zip(found, changed, factors, strict=True):
             kept = np.where(mask, row, kind(0))
-            made += np.where(times == 1, kept * kind(factor), q(kept / times))
+            made += np.where(times == 1, kept * kind(factor), inputs.q(kept / times))
         return q(made) + block.anchor
 
     return combine

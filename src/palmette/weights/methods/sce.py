@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from palmette.core.errors import BadParameter
 from palmette.weights.blocks import Block, Combine, Inputs
 from palmette.weights.dtypes import Array
+from palmette.weights.methods.stepwise import number, sums_of
 from palmette.weights.methods.task import deltas
 
 __all__ = ["sce"]
@@ -48,6 +50,8 @@ def sce(inputs: Inputs, select_topk: float = 1.0, int8_mask: bool = False) -> Co
         found = selected(block)
         return {str(i): inputs.kernels.dots(row, row, inputs.leaf) for i, row in enumerate(found)}
 
+    if not inputs.exact:
+        return _steps(inputs, selected)
     sums = inputs.sums(energy)
     energies = [sums.get(str(i), 0.0) / max(1, inputs.count) for i in range(count)]
     whole = sum(energies)
@@ -55,6 +59,25 @@ def sce(inputs: Inputs, select_topk: float = 1.0, int8_mask: bool = False) -> Co
 
     def combine(block: Block) -> Array:
         return inputs.kernels.fuse(selected(block), weights) + block.anchor
+
+    return combine
+
+
+def _steps(inputs: Inputs, selected: Callable[[Block], Array]) -> Combine:
+    """The same with every operation rounded, in mergekit's order."""
+    q, one = inputs.q, partial(number, inputs)
+    energies = [one(found / max(1, inputs.count)) for found in sums_of(inputs, lambda b: list(q(selected(b) ** 2)))]
+    whole = one(sum(energies))
+    shares = [np.float32(one(e / whole) if whole > 0 else 1 / len(energies)) for e in energies]
+
+    def combine(block: Block) -> Array:
+        found = selected(block)
+        plus = q(inputs.kernels.combine(list(found), [1.0] * len(found))) >= 0
+        agree = np.where(plus, found > 0, found < 0)  # (models, n)
+        weights = [np.where(row, share, np.float32(0)) for row, share in zip(agree, shares, strict=True)]
+        kept = [q(row * weight) for row, weight in zip(found, weights, strict=True)]
+        merged, divisor = (q(inputs.kernels.combine(rows, [1.0] * len(rows))) for rows in (kept, weights))
+        return q(q(merged / np.maximum(divisor, q(np.array([1e-6], np.float32)))) + block.anchor)
 
     return combine
 

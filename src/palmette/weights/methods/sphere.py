@@ -15,6 +15,7 @@ from palmette.weights.blocks import Block, Combine, Inputs, Mix
 from palmette.weights.dtypes import Array
 from palmette.weights.kernels import Mixture, NumpyKernels, total
 from palmette.weights.methods.base import Each, spread
+from palmette.weights.methods.stepwise import karcher_steps, multislerp_steps, nuslerp_steps
 from palmette.weights.methods.task import deltas
 
 __all__ = ["gram", "karcher", "multislerp", "nuslerp", "slerp"]
@@ -103,7 +104,10 @@ def nuslerp(inputs: Inputs, weight: Each, nuslerp_row_wise: bool = False, nusler
     first, second = spread(weight, 2)
     t = 0.5 if abs(first + second) < 1e-6 else second / (first + second)
     differences = inputs.base is not None
-    if not nuslerp_flatten and len(inputs.shape) > 1:
+    lines = not nuslerp_flatten and len(inputs.shape) > 1
+    if not inputs.exact:
+        return nuslerp_steps(inputs, t, int(not nuslerp_row_wise) if lines else None)
+    if lines:
         return _by_lines(inputs, t, not nuslerp_row_wise, differences)
     products = gram(inputs, differences)
     one, other = _arc(products[0, 0], products[1, 1], products[0, 1], t, 1 - 1e-7)
@@ -177,6 +181,8 @@ def multislerp(inputs: Inputs, weight: Each, normalize_weights: bool = True, eps
         if abs(weights.sum()) < 1e-8:
             raise BadParameter(f"the weights {weights.tolist()} sum to zero; set normalize_weights: false")
         weights = weights / weights.sum()
+    if not inputs.exact:
+        return multislerp_steps(inputs, spread(weight, len(inputs.models)), normalize_weights, eps)
     differences = inputs.base is not None
     products = gram(inputs, differences)
     norms = np.sqrt(np.diag(products))
@@ -226,6 +232,8 @@ def karcher(inputs: Inputs, max_iter: int = 10, tol: float = 1e-5) -> Combine:
     >>> karcher(inputs)(inputs.load((0, 2)))
     array([1.4142135, 1.4142135], dtype=float32)
     """
+    if not inputs.exact:
+        return karcher_steps(inputs, max_iter, tol)
     products = gram(inputs)
     norms = np.sqrt(np.diag(products))
     alive = norms > 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +34,8 @@ def model_stock(inputs: Inputs, filter_wise: bool = False) -> Combine:
     """
     count = len(inputs.models)
     by_row = filter_wise and len(inputs.shape) > 1
+    if not inputs.exact:
+        return _steps(inputs, by_row)
     if not by_row:
         t = np.float64 if inputs.arithmetic == "F64" else np.float32
         share = t(_ratio(gram(inputs, True)[None])[0])
@@ -44,6 +50,45 @@ def model_stock(inputs: Inputs, filter_wise: bool = False) -> Combine:
         return made
 
     return combine
+
+
+def _steps(inputs: Inputs, by_row: bool) -> Combine:
+    """The same with every operation rounded, in mergekit's order."""
+    q, count = inputs.q, len(inputs.models)
+
+    def products(block: Block) -> dict[str, NDArray[np.float64]]:
+        found, ones = deltas(inputs, block), np.ones(block.size, np.float32)
+        made = {f"{i} {i}": inputs.kernels.dots(found[i], found[i], inputs.leaf) for i in range(count)}
+        return made | {
+            f"{i} {j}": inputs.kernels.dots(q(found[i] * found[j]), ones, inputs.leaf)
+            for i, j in combinations(range(count), 2)
+        }
+
+    whole = _rounded_ratio(inputs.sums(products), inputs) if inputs.count and not by_row else None
+
+    def combine(block: Block) -> Array:
+        mean = block.models[0]
+        for model in block.models[1:]:
+            mean = q(mean + model)
+        share = np.repeat(_rounded_ratio(products(block), inputs), inputs.width) if whole is None else whole
+        return q(q(share * q(mean / np.float32(count))) + q(q(np.float32(1) - share) * block.anchor))
+
+    return combine
+
+
+def _rounded_ratio(found: Mapping[str, Any], inputs: Inputs) -> Array:
+    """`_ratio` with every operation rounded, of sums by pair of models (`"0 1"`); zero where a task vector vanishes."""
+    q, count = inputs.q, len(inputs.models)
+    sums = {key: q(np.atleast_1d(value).astype(np.float32)) for key, value in found.items()}
+    norms = [q(np.sqrt(np.atleast_1d(found[f"{i} {i}"])).astype(np.float32)) for i in range(count)]
+    lengths = {(i, j): q(norms[i] * norms[j]) for i, j in combinations(range(count), 2)}
+    cosines = [
+        np.where(size > 0, q(sums[f"{i} {j}"] / np.where(size > 0, size, 1)), 0) for (i, j), size in lengths.items()
+    ]
+    mean = q(np.asarray(np.mean(np.clip(cosines, -1, 1), axis=0, dtype=np.float32)))
+    divisor = q(1 + q(np.float32(count - 1) * mean))
+    made: Array = np.where(divisor == 0, 0, q(q(np.float32(count) * mean) / np.where(divisor == 0, 1, divisor)))
+    return made.astype(np.float32)
 
 
 def _row_products(found: Array, inputs: Inputs) -> NDArray[np.float64]:
