@@ -4,9 +4,9 @@
 
 Prints a line for each method and type: positions that differ, the largest difference in units in the last place of the
 largest number at that position, the largest relative to the tensor's largest number, and, for methods that choose
-positions (TIES, breadcrumbs, SCE, Arcee fusion), the largest where the choice is clear, that is where no magnitude is
-within rounding of the threshold: which of equals are kept is arbitrary. Random masks (DARE, DELLA) cannot be equal: they
-run at density 1, where nothing is dropped. The models' changes have a cosine of about 0.8. mergekit runs on one thread,
+positions (TIES, breadcrumbs, SCE, Arcee fusion), the largest where the choice is clear: where no magnitude is
+at the threshold, since which of equals are kept is arbitrary. Random masks (DARE, DELLA) cannot be equal: they run at
+density 1, where nothing is dropped. The models' changes have a cosine of about 0.8. mergekit runs on one thread,
 since its sums depend on their number. It must live in an environment of its own.
 """
 
@@ -104,8 +104,9 @@ def tied(parents: list[Array], method: str, dtype: str, shape: tuple[int, ...]) 
 
 
 def near_limit(base: Array, model: Array) -> NDArray[np.bool_]:
-    """Where Arcee fusion's importance is within two per cent of its threshold: a row's divergence is a sum of terms that
-    nearly cancel, so its last digits depend on how the exponential is computed and in which order they are added.
+    """Where Arcee fusion's importance is within two per cent of its threshold.
+
+    A row's divergence is a sum of terms that nearly cancel: its last digits depend on how the exponential is computed.
     """
     p, q = (np.exp(x.astype(np.float64)) for x in (model, base))
     p, q = (x / x.sum(axis=-1, keepdims=True) for x in (p, q))

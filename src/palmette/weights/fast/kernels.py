@@ -15,6 +15,7 @@ __all__ = ["FastKernels"]
 
 _WORD = 0xFFFFFFFF
 _FEW = 4096  # elements of the innermost chunk: temporaries stay in the first-level cache
+_SIGNLESS = {"BF16": (np.uint16, "largest16", 0x7FFF, 0x7F80), "F32": (np.uint32, "largest32", 0x7FFFFFFF, 0x7F800000)}
 
 
 class FastKernels(NumpyKernels):
@@ -38,15 +39,12 @@ class FastKernels(NumpyKernels):
 
     def finite(self, raw: Raw, dtype: str) -> bool:
         """See Kernels."""
-        if dtype == "BF16":
-            made16 = np.empty(1, np.uint16)
-            loop("largest16")(raw, made16)
-            return int(made16[0]) < 0x7F80
-        if dtype == "F32":
-            made32 = np.empty(1, np.uint32)
-            loop("largest32")(np.ascontiguousarray(raw).view(np.uint32), made32)
-            return int(made32[0]) < 0x7F800000
-        return super().finite(raw, dtype)
+        if dtype not in _SIGNLESS or not len(raw):
+            return super().finite(raw, dtype)
+        kind, name, mask, infinity = _SIGNLESS[dtype]
+        made = np.empty(1, kind)
+        loop(name)(np.ascontiguousarray(raw).view(kind), mask, made)
+        return int(made[0]) < infinity
 
     def combine(self, arrays: Sequence[Array], weights: Sequence[float]) -> Array:
         """See Kernels."""

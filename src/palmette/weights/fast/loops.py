@@ -18,6 +18,12 @@ _compile = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, 
 
 
 @_compile
+def _short(b: Any) -> Any:
+    """The upper half of a float32's bits, rounded to nearest even: a bfloat16."""
+    return np.uint16((b + (np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16))
+
+
+@_compile
 def widen(raw: Any, made: Any) -> None:
     """bfloat16 to float32, as bits."""
     for i in range(len(raw)):
@@ -29,9 +35,8 @@ def narrow(bits: Any, made: Any) -> None:
     """float32 to bfloat16, to nearest even; NaN stays NaN."""
     broken = np.uint32(0)
     for i in range(len(bits)):
-        b = bits[i]
-        made[i] = np.uint16((b + (np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16))
-        broken = max(broken, b & np.uint32(0x7FFFFFFF))
+        made[i] = _short(bits[i])
+        broken = max(broken, bits[i] & np.uint32(0x7FFFFFFF))
     if broken > np.uint32(0x7F800000):
         for i in range(len(bits)):
             if bits[i] & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):
@@ -39,20 +44,11 @@ def narrow(bits: Any, made: Any) -> None:
 
 
 @_compile
-def largest16(raw: Any, made: Any) -> None:
-    """The largest magnitude of 16-bit floats, as bits."""
-    found = np.uint16(0)
+def largest(raw: Any, mask: Any, made: Any) -> None:
+    """The largest magnitude of floats, as bits; the mask takes the sign away."""
+    found = raw[0] & mask
     for i in range(len(raw)):
-        found = max(found, raw[i] & np.uint16(0x7FFF))
-    made[0] = found
-
-
-@_compile
-def largest32(raw: Any, made: Any) -> None:
-    """The largest magnitude of 32-bit floats, as bits."""
-    found = np.uint32(0)
-    for i in range(len(raw)):
-        found = max(found, raw[i] & np.uint32(0x7FFFFFFF))
+        found = max(found, raw[i] & mask)
     made[0] = found
 
 
@@ -124,8 +120,7 @@ def mix(
                 sums[i] += floor[i] * anchor
         part = made[begin : begin + size]
         for i in range(size):
-            b = acc[i]
-            part[i] = np.uint16((b + (np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16))
+            part[i] = _short(acc[i])
     worst[0] = largest
 
 
@@ -144,25 +139,26 @@ def _float(raw: Any) -> Any:
 
 
 @_compile
+def _added(lanes: Any) -> Any:
+    """A leaf's lanes, one after another."""
+    found = 0.0
+    for lane in range(len(lanes)):
+        found += lanes[lane]
+    return found
+
+
+@_compile
 def dots(left: Any, right: Any, leaf: int, made: Any, lanes: Any) -> None:
     """Partial dot products; lane l of a leaf adds its elements l, l + LANES, …"""
-    width = len(lanes)
     for part in range(len(made)):
-        a, b = left[part * leaf : (part + 1) * leaf], right[part * leaf : (part + 1) * leaf]
-        for lane in range(width):
-            lanes[lane] = 0.0
-        whole = len(a) // width
-        for j in range(whole):
-            p, q = a[j * width : (j + 1) * width], b[j * width : (j + 1) * width]
-            for lane in range(width):
+        lanes[:] = 0.0
+        end = min(len(left), (part + 1) * leaf)
+        for at in range(part * leaf, end, len(lanes)):
+            size = min(len(lanes), end - at)
+            p, q = left[at : at + size], right[at : at + size]
+            for lane in range(size):
                 lanes[lane] += np.float64(p[lane]) * np.float64(q[lane])
-        p, q = a[whole * width :], b[whole * width :]
-        for lane in range(len(p)):
-            lanes[lane] += np.float64(p[lane]) * np.float64(q[lane])
-        found = 0.0
-        for lane in range(width):
-            found += lanes[lane]
-        made[part] = found
+        made[part] = _added(lanes)
 
 
 @_compile
@@ -192,32 +188,21 @@ def products(raws: Any, base: Any, differences: Any, leaf: int, made: Any, rows:
                         total[k] += one[k] * other[k]
                     pair += 1
         for pair in range(len(made)):
-            found = 0.0
-            for k in range(width):
-                found += lanes[pair, k]
-            made[pair, part] = found
+            made[pair, part] = _added(lanes[pair])
 
 
 @_compile
 def sizes(values: Any, leaf: int, made: Any, lanes: Any) -> None:
     """Partial sums of absolute values."""
-    width = len(lanes)
     for part in range(len(made)):
-        a = values[part * leaf : (part + 1) * leaf]
-        for lane in range(width):
-            lanes[lane] = 0.0
-        whole = len(a) // width
-        for j in range(whole):
-            p = a[j * width : (j + 1) * width]
-            for lane in range(width):
+        lanes[:] = 0.0
+        end = min(len(values), (part + 1) * leaf)
+        for at in range(part * leaf, end, len(lanes)):
+            size = min(len(lanes), end - at)
+            p = values[at : at + size]
+            for lane in range(size):
                 lanes[lane] += np.float64(abs(p[lane]))
-        p = a[whole * width :]
-        for lane in range(len(p)):
-            lanes[lane] += np.float64(abs(p[lane]))
-        found = 0.0
-        for lane in range(width):
-            found += lanes[lane]
-        made[part] = found
+        made[part] = _added(lanes)
 
 
 @_compile
@@ -328,26 +313,38 @@ def erase(row: Any, unless: Any) -> None:
 
 
 @_compile
+def _sum_rows(rows: Any, begin: int, made: Any) -> None:
+    """Columns from `begin` on, each added up over the rows in order."""
+    for i in range(len(made)):
+        made[i] = rows[0, begin + i]
+    for m in range(1, len(rows)):
+        for i in range(len(made)):
+            made[i] += rows[m, begin + i]
+
+
+@_compile
+def _agrees(delta: Any, elected: Any) -> Any:
+    """True if a delta has the elected sum's sign; a sum of zero elects plus, and zero never agrees."""
+    zero = np.float32(0)
+    return ((elected >= zero) & (delta > zero)) | ((elected < zero) & (delta < zero))
+
+
+@_compile
 def fuse(deltas: Any, weights: Any, made: Any, elected: Any, shares: Any) -> None:
     """Weighted mean of what agrees with the sum's sign."""
     models, n = deltas.shape
     few, zero, least = len(elected), np.float32(0), np.float32(1e-6)
     for begin in range(0, n, few):
         size = min(few, n - begin)
-        for i in range(size):
-            elected[i] = deltas[0, begin + i]
-        for m in range(1, models):
-            for i in range(size):
-                elected[i] += deltas[m, begin + i]
+        _sum_rows(deltas, begin, elected[:size])
         part = made[begin : begin + size]
         part[:] = zero
         shares[:] = zero
         for m in range(models):
             row, weight = deltas[m, begin : begin + size], weights[m]
             for i in range(size):
-                delta = row[i]
-                agrees = ((elected[i] >= zero) & (delta > zero)) | ((elected[i] < zero) & (delta < zero))
-                part[i] += delta * weight if agrees else zero
+                agrees = _agrees(row[i], elected[i])
+                part[i] += row[i] * weight if agrees else zero
                 shares[i] += weight if agrees else zero
         for i in range(size):
             part[i] /= shares[i] if shares[i] > least else least
@@ -360,20 +357,15 @@ def elect(deltas: Any, weights: Any, normalize: Any, made: Any, elected: Any, sh
     few, zero, one = len(elected), np.float32(0), np.float32(1)
     for begin in range(0, n, few):
         size = min(few, n - begin)
-        for i in range(size):
-            elected[i] = deltas[0, begin + i]
-        for m in range(1, models):
-            for i in range(size):
-                elected[i] += deltas[m, begin + i]
+        _sum_rows(deltas, begin, elected[:size])
         part = made[begin : begin + size]
         part[:] = zero
         shares[:] = zero
         for m in range(models):
             row, weight = deltas[m, begin : begin + size], weights[m]
             for i in range(size):
-                delta = row[i]
-                agrees = ((elected[i] >= zero) & (delta > zero)) | ((elected[i] < zero) & (delta < zero))
-                part[i] += delta if agrees else zero
+                agrees = _agrees(row[i], elected[i])
+                part[i] += row[i] if agrees else zero
                 shares[i] += weight if agrees else zero
         if normalize:
             for i in range(size):
@@ -381,7 +373,7 @@ def elect(deltas: Any, weights: Any, normalize: Any, made: Any, elected: Any, sh
 
 
 LOOPS = {
-    "widen": widen, "narrow": narrow, "largest16": largest16, "largest32": largest32, "scale": scale, "add": add,
+    "widen": widen, "narrow": narrow, "largest16": largest, "largest32": largest, "scale": scale, "add": add,
     "blend": blend, "mix": mix, "products": products, "dots": dots, "sizes": sizes, "count": count,
     "count_under": count_under, "keep": keep, "drop": drop, "pack": pack, "drop_ranked": drop_ranked,
     "variance": variance, "erase": erase, "fuse": fuse, "elect": elect,

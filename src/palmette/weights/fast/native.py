@@ -24,8 +24,9 @@ __all__ = ["SIGNATURES", "loop"]
 
 # Arrays are written with a star for each dimension: u2* is uint16[n].
 SIGNATURES = {
-    "widen": "u2* u4*", "narrow": "u4* u2*", "largest16": "u2* u2*", "largest32": "u4* u4*", "scale": "f4* f4 f4*",
-    "add": "f4* f4 f4*", "blend": "f4* f8 f4*", "mix": "u2** u2* f4* i8 i8 f4 f4 f4 u2* u4* u4* u2*",
+    "widen": "u2* u4*", "narrow": "u4* u2*", "largest16": "u2* u2 u2*", "largest32": "u4* u4 u4*",
+    "scale": "f4* f4 f4*", "add": "f4* f4 f4*", "blend": "f4* f8 f4*",
+    "mix": "u2** u2* f4* i8 i8 f4 f4 f4 u2* u4* u4* u2*",
     "dots": "f4* f4* i8 f8* f8*", "sizes": "f4* i8 f8* f8*", "products": "u2** u2* i8 i8 f8** f8** f8**",
     "count": "u4* u4 u4 i8*",
     "count_under": "u4* u4 u4 u4 u4 i8*", "keep": "i4* i4 i8", "drop": "f4* u4 u4 i8 u4", "pack": "u4* u8**",
