@@ -1,12 +1,15 @@
 """Merge speed and memory against mergekit, alternating in one run on checkpoints made on the spot.
 
-    python bench/merge.py --mergekit /path/to/mergekit-yaml --methods ties linear --runs 3
+    python bench/merge.py --mergekit /path/to/mergekit-yaml --runs 3
+    python bench/merge.py --mergekit /path/to/mergekit-yaml --rows ties megabyte half --keep /tmp/models
+
+Rows are merge methods, `megabyte` (start-up alone) and `half` (the peak memory when the model is half as large); --keep
+holds the checkpoints between calls that measure a few rows each.
 
 Prints one line for each method: seconds and peak megabytes of both programs (medians), their ratio beside its goal, and
-the time to read the inputs' bytes and to write the output's as the limit. Then the same for a model of a megabyte
-(start-up alone), and the peak memory when the model is half as large. Both run as commands, start-up included; CPU
-seconds stand beside, since they depend less on what else the machine does. The mergekit program must live in an
-environment of its own.
+the time to read the inputs' bytes and to write the output's as the limit. Both run as commands, start-up included; the
+ratio of CPU seconds stands beside, since it depends less on what else the machine does. The mergekit program must live
+in an environment of its own.
 """
 
 from __future__ import annotations
@@ -146,12 +149,12 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--mergekit", help="the mergekit-yaml program; without it only Palmette is measured")
-    parser.add_argument("--methods", nargs="+", default=list(PARAMETERS), choices=list(PARAMETERS))
+    rows = [*PARAMETERS, "megabyte", "half"]
+    parser.add_argument("--rows", nargs="+", default=rows, choices=rows)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=36)
     parser.add_argument("--vocabulary", type=int, default=32000)
-    parser.add_argument("--table-only", action="store_true", help="leave out the small models")
     parser.add_argument("--keep", type=Path, help="where the checkpoints are made, and kept")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="palmette-merge-") as scratch:
@@ -160,21 +163,16 @@ def main() -> None:
         ready(home, given.width, given.layers, given.vocabulary)
         heads = ("palmette", "mergekit", "faster (goal)", "memory", "CPU", "limit", "× limit (goal)")
         print("{:<17} {:>16} {:>16} {:>14} {:>7} {:>6} {:>7} {:>15}".format("method", *heads))
-        for method in given.methods:
-            line(method, Path(scratch), out, given, home, method)
-        if not given.table_only:
-            small, half = home / "megabyte", home / "half"
-            ready(small, 256, 1, 512)
-            ready(half, given.width, given.layers // 2, given.vocabulary // 2)
-            line("linear", Path(scratch), out, given, small, "a 1 MB model")
-            line(
-                "ties",
-                Path(scratch),
-                out,
-                argparse.Namespace(**{**vars(given), "mergekit": None}),
-                half,
-                "ties, half size",
-            )
+        for row in given.rows:
+            if row == "megabyte":
+                ready(home / row, 256, 1, 512)
+                line("linear", Path(scratch), out, given, home / row, "a 1 MB model")
+            elif row == "half":
+                ready(home / row, given.width, given.layers // 2, given.vocabulary // 2)
+                alone = argparse.Namespace(**{**vars(given), "mergekit": None})
+                line("ties", Path(scratch), out, alone, home / row, "ties, half size")
+            else:
+                line(row, Path(scratch), out, given, home, row)
 
 
 def ready(home: Path, width: int, layers: int, vocabulary: int) -> None:
