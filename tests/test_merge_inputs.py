@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from safetensors.numpy import load_file
 
 from palmette.core.checkpoint import open_checkpoint
 from palmette.core.errors import ConfigMismatch, ModelError, PalmetteError, UnsafeCheckpoint, Unsupported
+from palmette.core.gguf import open_gguf
+from palmette.core.gguf_types import FORMATS, WRITTEN
+from palmette.core.gguf_write import U32, Planned, write_gguf
+from palmette.models.resolve import open_engine
 from palmette.weights.gguf.convert import convert
 from palmette.weights.inputs.open import open_model
 from palmette.weights.inputs.pickled import read_pickled
@@ -69,6 +75,69 @@ def test_gguf_merges_with_a_folder_and_q8_is_near(tmp_path: Path) -> None:
     both = open_checkpoint(merge(recipe("linear", str(folder), str(path))).save(tmp_path / "both"))
     key = "model.layers.1.self_attn.q_proj.weight"
     np.testing.assert_allclose(both[key], (found[key] + wanted[key]) / 2, rtol=1e-6, atol=1e-7)
+
+
+def quantised(folder: Path, path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A GGUF file with its matrices in this format, by ggml's own quantiser."""
+    library = ctypes.CDLL(pytest.importorskip("xllamacpp.xllamacpp", reason="the extra gguf is missing").__file__)
+    number, (_, block, each) = next((n, f) for n, f in FORMATS.items() if f[0] == kind)
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+
+    def pack(rows: Any) -> Any:
+        rows = np.ascontiguousarray(rows, np.float32)
+        made = np.zeros((len(rows), rows.shape[1] // block * each), np.uint8)
+        pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (rows, made))
+        whole = (ctypes.c_int64(n) for n in (0, *rows.shape))
+        assert library.ggml_quantize_chunk(number, *pointers, *whole, None) == made.size
+        return made
+
+    convert(folder, path, "f32")
+    plain = open_gguf(path)
+    monkeypatch.setitem(WRITTEN, kind, pack)
+    planned = {
+        name: Planned(t.shape, kind if len(t.shape) == 2 else "F32", partial(plain.rows, name))
+        for name, t in plain.tensors.items()
+    }
+    metadata = {k: U32(v) if type(v) is int else v for k, v in plain.metadata.items()}  # what reading forgets
+    return write_gguf(path.with_name(f"{kind}.gguf"), metadata, planned)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose rows are whole blocks of 256 numbers."""
+    folder = tmp_path_factory.mktemp("wide") / "llama"
+    tiny.build("llama", hidden_size=256, intermediate_size=512).save_pretrained(folder)
+    tiny.byte_level(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "coarse"), [("Q2_K", 0.4), ("Q3_K", 0.2), ("Q4_K", 0.1), ("Q5_K", 0.05), ("Q6_K", 0.03)]
+)
+def test_k_quants_are_merged(kind: str, coarse: float, wide: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    path = quantised(wide, tmp_path / "plain.gguf", kind, monkeypatch)
+    assert {t.kind for t in open_gguf(path).tensors.values()} == {kind, "F32"}
+    assert any("tokenizer.json beside it" in w for w in merge(recipe("passthrough", str(path))).plan.warnings)
+    shutil.copy(wide / "tokenizer.json", tmp_path)
+    found, wanted = through(str(path), tmp_path / "out"), open_checkpoint(wide)
+    assert set(found) == set(wanted)
+    for key in wanted:
+        apart = np.abs(found[key] - wanted[key]).max()
+        assert (apart > 0 or wanted[key].ndim == 1) and apart <= coarse * np.abs(wanted[key]).max(), key
+    both = open_checkpoint(merge(recipe("linear", str(wide), str(path))).save(tmp_path / "both"))
+    key = "model.layers.1.self_attn.q_proj.weight"
+    np.testing.assert_allclose(both[key], (found[key] + wanted[key]) / 2, rtol=1e-6, atol=1e-7)
+    prompt = [5, 99, 7, 30, 200, 41]
+    theirs, ours = (open_engine(str(p)).prefill([prompt])[0].logits for p in (path, tmp_path / "out"))
+    assert np.corrcoef(theirs, ours)[0, 1] > 0.99  # llama.cpp also rounds what the matrices are multiplied with
+
+
+def test_a_format_that_is_not_read_is_named_before_anything_is_written(
+    wide: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = quantised(wide, tmp_path / "plain.gguf", "IQ4_NL", monkeypatch)
+    with pytest.raises(Unsupported, match=r"the tensor '.*weight' is IQ4_NL, which is not read; .*Q6_K are"):
+        merge(recipe("linear", str(wide), str(path)))
 
 
 # -- PyTorch's zip files ---------------------------------------------------------------------------------------

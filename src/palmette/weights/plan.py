@@ -113,6 +113,10 @@ def make_plan(recipe: Recipe, models: Mapping[Reference, Model], options: Option
     plan = Plan(recipe, options, models, [], base, tied)
     if recipe.tokenizer:
         plan.vocabulary = Vocabulary.of(recipe.tokenizer, merged, base, models)
+    elif any(p.suffix == ".gguf" for p in base.paths()) and not (base.folder / "tokenizer.json").is_file():
+        plan.warnings.append(
+            f"{base} keeps its tokenizer inside: the output has none; put its tokenizer.json beside it"
+        )
     seen: dict[str, _Spot] = {}
     used: set[tuple[Reference, str]] = set()
     for label, module in recipe.modules.items():
@@ -144,9 +148,8 @@ def _merged(recipe: Recipe, models: Mapping[Reference, Model]) -> list[Model]:
 
 
 def _same_architecture(merged: Sequence[Model], options: Options) -> None:
-    kinds = {
-        str(model): str((model.config.get("architectures") or [model.config.get("model_type")])[0]) for model in merged
-    }
+    said = {str(model): model.config.get("architectures") or [model.config.get("model_type")] for model in merged}
+    kinds = {name: str(classes[0]) for name, classes in said.items()}
     if len(set(kinds.values())) > 1 and not options.allow_crimes:
         shown = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         raise MismatchedModels(f"the models have different architectures: {shown}; --allow-crimes merges them anyway")
@@ -242,9 +245,8 @@ def _layer(
         prefix, count = main_of(layouts[entry.model], entry.model)
         start, end = entry.layers or (0, 0)
         if end > count:
-            raise RecipeError(
-                f"slices[{number}]", f"layer_range [{start}, {end}) of {entry.model}, which has {count} layers"
-            )
+            wrong = f"layer_range [{start}, {end}) of {entry.model}, which has {count} layers"
+            raise RecipeError(f"slices[{number}]", wrong)
         stems.append((entry, f"{prefix}{start + offset}."))
     base = _base_of(plan, piece)
     base_stem = _base_stem(base, stems, layouts, number, plan.recipe.method)
@@ -276,9 +278,8 @@ def _base_stem(
         return own[0]
     indices = {stem.rstrip(".").rsplit(".", 1)[-1] for _, stem in stems}
     if len(indices) > 1:
-        raise RecipeError(
-            f"slices[{number}]", f"{method} needs the base model {base} among the sources to know its layers"
-        )
+        hint = f"{method} needs the base model {base} among the sources to know its layers"
+        raise RecipeError(f"slices[{number}]", hint)
     return f"{main_of(layouts[base], base)[0]}{indices.pop()}."
 
 
@@ -331,9 +332,8 @@ def _labels(sides: Sequence[Side]) -> tuple[str, ...]:
 
 def _count(method: str, count: int, fewest: int, most: int | None) -> None:
     if count < fewest or (most is not None and count > most):
-        wanted = (
-            f"exactly {fewest}" if most == fewest else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-        )
+        wanted = f"{fewest} to {most}" if most != fewest else f"exactly {fewest}"
+        wanted = f"at least {fewest}" if most is None else wanted
         raise RecipeError("models", f"merge method {method!r} takes {wanted} models besides a base model, not {count}")
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from palmette.core.checkpoint import TensorInfo, read_json
 from palmette.core.errors import ConfigMismatch, Unsupported, UnsupportedArchitecture
 from palmette.core.gguf import GGUF, open_gguf
+from palmette.core.gguf_types import READ
 from palmette.weights.blocks import Source
 from palmette.weights.dtypes import Raw
 from palmette.weights.folder import Model
@@ -106,7 +107,7 @@ def open_gguf_model(reference: Reference, path: Path) -> Model:
     Raises:
         UnsupportedArchitecture: for one that is not converted here.
         ConfigMismatch: for a tensor that the architecture does not have.
-        Unsupported: for what a GGUF file says too little of.
+        Unsupported: for a number format that is not read, or for what a GGUF file says too little of.
     """
     file = open_gguf(path)
     kind = str(file.metadata.get("general.architecture"))
@@ -119,6 +120,8 @@ def open_gguf_model(reference: Reference, path: Path) -> Model:
     tensors = {}
     for name, spot in names.items():
         info = file.tensors[spot]
+        if info.kind not in READ:
+            raise Unsupported(f"{path}: the tensor {spot!r} is {info.kind}, which is not read; {', '.join(READ)} are")
         shape = info.shape[::-1] if family.transposed and _turned(name, info.shape) else info.shape
         dtype = info.kind if info.kind in ("F16", "BF16") and shape == info.shape else "F32"
         tensors[name] = TensorInfo(path, dtype, shape, info.start, info.end)
