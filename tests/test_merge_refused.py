@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -31,7 +32,7 @@ BAD: dict[str, tuple[dict[str, Any], type[PalmetteError], str]] = {
     "another shape": ({"model.norm.weight": np.ones(17, np.float32)}, MismatchedModels, "different shapes"),
     "another vocabulary": (
         {"model.embed_tokens.weight": np.ones((41, 16), np.float32)}, MismatchedModels, "tokenizer_source"),
-    "a tensor less": ({"model.norm.weight": None}, MismatchedModels, "'model.norm.weight' is missing in"),
+    "a tensor less": ({"model.norm.weight": None}, MismatchedModels, "'model.norm.weight' is missing in .* --missing"),
     "a tensor more": ({"model.extra.weight": np.ones(1, np.float32)}, MismatchedModels, "'model.extra.weight' is missing"),  # noqa: E501
     "NaN": ({"model.norm.weight": NAN}, NotFinite, "'model.norm.weight' of .*b holds NaN or infinity"),
     "infinity": ({"model.norm.weight": np.full(16, np.inf, np.float32)}, NotFinite, "holds NaN"),
@@ -72,6 +73,9 @@ def test_recipes_that_ask_for_what_cannot_be_are_refused(tmp_path: Path) -> None
         merge(made).save(tmp_path / "out")
     with pytest.raises(RecipeError, match="which has 3 layers"):
         merge({"merge_method": "passthrough", "slices": [{"sources": [{"model": a, "layer_range": [0, 9]}]}]})
+    for weight in (float("inf"), [1, float("nan")], "inf"):
+        with pytest.raises(RecipeError, match=r"should be a finite number, not (inf|nan)"):
+            merge(recipe("linear", a, parameters={"weight": weight}))
     with pytest.raises(ModelNotFound, match=r"no folder '../../../nowhere'"):
         merge(recipe("passthrough", "../../../nowhere"))
     assert not (tmp_path / "out").exists()
@@ -104,6 +108,25 @@ def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr, run.stderr
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+@pytest.mark.parametrize("size", ["12k", "28k"])  # too small for the weights; for what stands beside them
+def test_a_full_disk_leaves_nothing_behind(size: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(usual("linear", tmp_path)))
+    (small := tmp_path / "small").mkdir()
+    script = (
+        f"mount -t tmpfs -o size={size} none {small} || exit 77\n"
+        f"{sys.executable} -m palmette merge {tmp_path / 'recipe.json'} {small / 'out'}\n"
+        f'test $? = 1 && test -z "$(ls -A {small})"'
+    )
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here to mount a small disk with")
+    run = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    if run.returncode == 77 or "unshare failed" in run.stderr:
+        pytest.skip("this user may not mount a small disk")
+    assert run.returncode == 0 and "small/out cannot be written: the disk is full" in run.stderr, run.stderr
 
 
 def test_a_damaged_gguf_is_refused_as_a_folder_and_as_a_file(tmp_path: Path) -> None:

@@ -346,9 +346,9 @@ def _stored(plan: Plan, reference: Reference, name: str, output: str, used: set[
     model = plan.models[reference]
     found = model.find(name)
     if found is None:
-        others = [str(m) for m in plan.models.values() if name in m.tensors]
-        beside = f" (but in {others[0]})" if others else ""
-        raise MismatchedModels(f"the tensor {name!r} is missing in {model}{beside}, and {output!r} is made from it")
+        beside = next((f" (but in {other})" for other in plan.models.values() if name in other.tensors), "")
+        cause = f"and {output!r} is made from it" if output != name else "--missing says what becomes of it"
+        raise MismatchedModels(f"the tensor {name!r} is missing in {model}{beside}; {cause}")
     used.add((reference, found))
     return found
 

@@ -7,6 +7,7 @@ for tensors outside the layers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,11 +97,14 @@ def _condition(row: Any, path: str) -> dict[str, Any]:
 
 
 def _scalar(value: Any, path: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(path, f"should be a finite number, not {value}")
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
             return value
+        return _scalar(number, path)
     raise RecipeError(path, f"{value!r} is no number, truth value or text")
