@@ -104,16 +104,17 @@ def tied(parents: list[Array], method: str, dtype: str, shape: tuple[int, ...]) 
 
 
 def near_limit(base: Array, model: Array) -> NDArray[np.bool_]:
-    """Where Arcee fusion's importance is within two per cent of its threshold.
+    """Where Arcee fusion's importance is within five per cent of its threshold.
 
-    A row's divergence is a sum of terms that nearly cancel: its last digits depend on how the exponential is computed.
+    A row's divergence is a sum of terms p log(p / q) that nearly cancel: of models as near as these, float32 leaves two
+    digits of it, whose last depends on how the exponential is computed.
     """
     p, q = (np.exp(x.astype(np.float64)) for x in (model, base))
     p, q = (x / x.sum(axis=-1, keepdims=True) for x in (p, q))
     importance = np.abs(model - base) * (p * np.log(p / q)).sum(axis=-1, keepdims=True)
     low, middle, high = np.quantile(importance, [0.25, 0.5, 0.75])
     limit = middle + 1.5 * (high - low)
-    return np.asarray(np.abs(importance / limit - 1) < 0.02)
+    return np.asarray(np.abs(importance / limit - 1) < 0.05)
 
 
 def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> str:
@@ -121,6 +122,7 @@ def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> st
     one, two, *parents = (open_checkpoint(f) for f in (ours, theirs, *(home / name for name in ("base", "a", "c"))))
     if set(one) != set(two):
         return f"other tensors: {sorted(set(one) ^ set(two))[:4]}"
+    judged = method in CHOOSING and (method, dtype) != ("arcee_fusion", "bfloat16")  # there rounding chooses
     differing, count, worst, clear, relative, wide = 0, 0, 0.0, 0.0, 0.0, False
     for name in one:
         found, wanted, *given = (np.array(x[name], np.float32).reshape(-1) for x in (one, two, *parents))
@@ -129,14 +131,14 @@ def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> st
         apart = units(found, wanted, given, dtype)
         differing, count, worst = differing + int((apart > 0).sum()), count + apart.size, max(worst, float(apart.max()))
         relative = max(relative, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
-        if method in CHOOSING:
+        if judged:
             arbitrary = tied(given, method, dtype, one.tensors[name].shape)
             clear = max(clear, float(apart[~arbitrary].max(initial=0)))
     note = " (mergekit writes float32; compared after rounding)" if wide else ""
     if not differing:
         return "bit-exact" + note
     said = f"{differing:>8} of {count}  {worst:>8.1f} ulp  {relative:.1e}"
-    return said + (f"  {clear:.1f} ulp where the choice is clear" if method in CHOOSING else "") + note
+    return said + (f"  {clear:.1f} ulp where the choice is clear" if judged else "") + note
 
 
 def main() -> None:
