@@ -141,7 +141,7 @@ def multislerp_steps(inputs: Inputs, weights: Sequence[float], normalize: bool, 
     shares = q(np.array(weights, np.float32))
     shares = q(shares / one(float(shares.sum()))) if normalize else shares
     norms = [one(found) for found in _norms(inputs, partial(_vectors, inputs))]
-    lengths = [np.float32(one(found + eps)) for found in norms]
+    lengths = [np.float32(one(found + eps) or eps) for found in norms]  # float16 has no 1e-8
 
     def units(block: Block) -> list[Array]:
         return [q(row / length) for row, length in zip(_vectors(inputs, block), lengths, strict=True)]
@@ -169,7 +169,7 @@ def multislerp_steps(inputs: Inputs, weights: Sequence[float], normalize: bool, 
         return middle, mean([q(row - q(dot * middle)) for row, dot in zip(found, cosines, strict=True)])
 
     arc = one(one(_norms(inputs, lambda block: [tangent(block)[1]])[0]) + eps)
-    near, far = np.float32(one(math.cos(arc))), np.float32(one(one(math.sin(arc)) / arc))
+    near, far = np.float32(one(math.cos(arc))), np.float32(one(one(math.sin(arc)) / arc) if arc else 1)
     length = np.float32(one(sum(one(norm * share) for norm, share in zip(norms, shares.tolist(), strict=True))))
 
     def combine(block: Block) -> Array:
