@@ -4,7 +4,7 @@
 
 Prints a line for each method and type: positions that differ, the largest difference in units in the last place of the
 largest number at that position, the largest relative to the tensor's largest number, and, for methods that choose
-positions (TIES, breadcrumbs, SCE, Arcee fusion), the largest where the choice is clear: where no magnitude is
+positions (TIES, breadcrumbs, SCE), the largest where the choice is clear: where no magnitude is
 at the threshold, since which of equals are kept is arbitrary. Random masks (DARE, DELLA) cannot be equal: they run at
 density 1, where nothing is dropped. The models' changes have a cosine of about 0.8. mergekit runs on one thread,
 since its sums depend on their number. It must live in an environment of its own.
@@ -30,7 +30,7 @@ from palmette.weights.make import task_arithmetic
 from palmette.weights.merge import merge
 
 SHARED = ("t", "select_topk")
-CHOOSING = ("ties", "breadcrumbs", "breadcrumbs_ties", "sce", "arcee_fusion")
+CHOOSING = ("ties", "breadcrumbs", "breadcrumbs_ties", "sce")
 Array = NDArray[np.float32]
 WEIGHTS = (0.6, 0.3)
 CASES: dict[str, dict[str, Any]] = {
@@ -79,15 +79,13 @@ def units(found: Array, wanted: Array, parents: list[Array], dtype: str) -> NDAr
     """Differences in units in the last place of the largest of the numbers that meet at a position."""
     scale = np.max(np.abs([found, wanted, *parents]), axis=0)
     place = np.floor(np.log2(np.maximum(scale, 1e-30))) - (7 if dtype == "bfloat16" else 23)
-    return np.abs(found.astype(np.float64) - wanted) / 2.0**place
+    return np.asarray(np.abs(found.astype(np.float64) - wanted) / 2.0**place)
 
 
-def tied(parents: list[Array], method: str, dtype: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def tied(parents: list[Array], method: str, dtype: str) -> NDArray[np.bool_]:
     """Positions where a magnitude is the one at which a model is trimmed: which of them are kept is arbitrary."""
     base, count = parents[0], parents[0].size
     changes = [rounding(p - base, "BF16") if dtype == "bfloat16" else p - base for p in parents[1:]]
-    if method == "arcee_fusion":
-        return near_limit(base.reshape(shape), parents[1].reshape(shape)).reshape(-1)
     if method == "sce":
         spread = np.var(np.array(changes, np.float64), axis=0).astype(np.float32)
         spread = rounding(spread, "BF16") if dtype == "bfloat16" else spread
@@ -103,26 +101,11 @@ def tied(parents: list[Array], method: str, dtype: str, shape: tuple[int, ...]) 
     return made
 
 
-def near_limit(base: Array, model: Array) -> NDArray[np.bool_]:
-    """Where Arcee fusion's importance is within five per cent of its threshold.
-
-    A row's divergence is a sum of terms p log(p / q) that nearly cancel: of models as near as these, float32 leaves two
-    digits of it, whose last depends on how the exponential is computed.
-    """
-    p, q = (np.exp(x.astype(np.float64)) for x in (model, base))
-    p, q = (x / x.sum(axis=-1, keepdims=True) for x in (p, q))
-    importance = np.abs(model - base) * (p * np.log(p / q)).sum(axis=-1, keepdims=True)
-    low, middle, high = np.quantile(importance, [0.25, 0.5, 0.75])
-    limit = middle + 1.5 * (high - low)
-    return np.asarray(np.abs(importance / limit - 1) < 0.05)
-
-
 def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> str:
     """A line of numbers."""
     one, two, *parents = (open_checkpoint(f) for f in (ours, theirs, *(home / name for name in ("base", "a", "c"))))
     if set(one) != set(two):
         return f"other tensors: {sorted(set(one) ^ set(two))[:4]}"
-    judged = method in CHOOSING and (method, dtype) != ("arcee_fusion", "bfloat16")  # there rounding chooses
     differing, count, worst, clear, relative, wide = 0, 0, 0.0, 0.0, 0.0, False
     for name in one:
         found, wanted, *given = (np.array(x[name], np.float32).reshape(-1) for x in (one, two, *parents))
@@ -131,14 +114,14 @@ def compare(home: Path, ours: Path, theirs: Path, method: str, dtype: str) -> st
         apart = units(found, wanted, given, dtype)
         differing, count, worst = differing + int((apart > 0).sum()), count + apart.size, max(worst, float(apart.max()))
         relative = max(relative, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
-        if judged:
-            arbitrary = tied(given, method, dtype, one.tensors[name].shape)
+        if method in CHOOSING:
+            arbitrary = tied(given, method, dtype)
             clear = max(clear, float(apart[~arbitrary].max(initial=0)))
     note = " (mergekit writes float32; compared after rounding)" if wide else ""
     if not differing:
         return "bit-exact" + note
     said = f"{differing:>8} of {count}  {worst:>8.1f} ulp  {relative:.1e}"
-    return said + (f"  {clear:.1f} ulp where the choice is clear" if judged else "") + note
+    return said + (f"  {clear:.1f} ulp where the choice is clear" if method in CHOOSING else "") + note
 
 
 def main() -> None:
