@@ -60,19 +60,19 @@ class App:
     async def _answered(self, route: Route, model: str, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(route.api, model)
         self.metrics.in_flight += 1
+        work = asyncio.current_task()
+        assert work is not None
+        watch = asyncio.ensure_future(_watch(receive, work, exchange))
         try:
-            work = asyncio.ensure_future(self._do(route, model, scope, send, exchange))
-            gone = asyncio.ensure_future(_gone(receive))
-            done, _ = await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if work not in done:
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
-                exchange.status = 499
-                self.metrics.left[exchange.model] += 1
-                return
-            gone.cancel()
-            work.result()
+            await self._do(route, model, scope, send, exchange)
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            work.uncancel()
+            exchange.status = 499
+            self.metrics.left[exchange.model] += 1
         except Exception as error:
+            watch.cancel()
             exchange.status = status_of(error)
             if exchange.status == 500:
                 log.exception("%s failed", scope["path"])
@@ -80,6 +80,7 @@ class App:
                 headers = {"retry-after": f"{max(1, round(error.retry_after))}"} if isinstance(error, Busy) else {}
                 await self._fail(scope["path"], exchange.status, told(error), send, **headers)
         finally:
+            watch.cancel()
             self._count(route, exchange)
 
     async def _do(self, route: Route, name: str, scope: Scope, send: Send, exchange: Exchange) -> None:
@@ -165,10 +166,12 @@ def failed(path: str, status: int, said: str) -> Any:
     return wire.encode_error(status, said)
 
 
-async def _gone(receive: Receive) -> None:
-    """Until the client goes away; its body was read before."""
+async def _watch(receive: Receive, work: asyncio.Task[Any], exchange: Exchange) -> None:
+    """Stop the work when the client goes away; its body was read before."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    exchange.gone = True
+    work.cancel()
 
 
 async def _json(send: Send, status: int, body: Any, **headers: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from palmette.core.errors import (
     BadAnswer,
     Busy,
+    EmptySupport,
     KeyRefused,
     MissingKey,
     NoConnection,
@@ -26,7 +27,7 @@ __all__ = ["status_of", "told"]
 _STATUS: dict[type[PalmetteError], int] = {
     Busy: 503, RateLimited: 429, RequestRefused: 400, NotServed: 404, TimedOut: 504, MissingKey: 502, KeyRefused: 502,
     NoConnection: 502, BadAnswer: 502, ProviderFailed: 502, ProviderError: 502, UnknownName: 404, Unsupported: 400,
-    UsageError: 400, PalmetteError: 500,
+    UsageError: 400, EmptySupport: 400, PalmetteError: 500,
 }  # fmt: skip
 
 

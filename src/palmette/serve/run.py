@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import time
@@ -65,6 +66,9 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda url: None) -
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     ready(f"http://{shown}:{port}")
+    gc.collect()
+    gc.freeze()  # modules live as long as the server does: they need not be looked through again and again
+    gc.set_threshold(20_000, 20, 20)
     server.run(sockets=[listener])
     return 0
 

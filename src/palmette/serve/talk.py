@@ -49,6 +49,7 @@ class Exchange:
     Args:
         first: seconds to the first text.
         usage: tokens that were counted.
+        started, gone: whether an answer was begun; whether the client went away.
     """
 
     api: str
@@ -58,6 +59,7 @@ class Exchange:
     first: float | None = None
     usage: Usage | None = None
     started: bool = False
+    gone: bool = False
 
     def saw(self, event: Event) -> None:
         """Take note of an event."""

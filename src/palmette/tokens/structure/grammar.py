@@ -14,7 +14,7 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from palmette.core.engine import BitMask, Engine, Tokenizer
-from palmette.core.errors import GrammarError, PalmetteError, UsageError
+from palmette.core.errors import ConstraintError, GrammarError, UsageError
 
 __all__ = ["GrammarConstraint", "GrammarState", "grammar_constraint", "lark_constraint", "regex_constraint"]
 
@@ -115,7 +115,10 @@ class GrammarConstraint:
 
     def _check(self, matcher: LLMatcher) -> None:
         if matcher.is_error():
-            raise PalmetteError(f"{self.name}: the grammar engine failed: {_reason(matcher)}")
+            why = _reason(matcher)
+            if "NoExtensionBias" in why:
+                raise ConstraintError(f"{self.name}: no text is of this form")
+            raise ConstraintError(f"{self.name}: the grammar engine gave up: {why}")
 
 
 def grammar_constraint(engine: Engine, grammar: str, name: str) -> GrammarConstraint:

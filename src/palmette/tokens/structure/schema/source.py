@@ -35,6 +35,9 @@ _SAFE = "%/:#?@!$&'()*+,;=~"
 _WILD = re.compile(r"[^\w%/:#?@!$&'()*+,;=~.-]")
 MAX_DEPTH = 160  # levels of nesting; the compilers below recurse
 MAX_PARTS = 400_000  # objects, arrays and scalars of a schema
+# What a document may be made to have at least: far more than any model writes, and a plan of it still fits in memory.
+MOST = {"minLength": 100_000, "minItems": 4_000, "minProperties": 4_000, "minContains": 4_000}
+_DATA = ("const", "enum", "default", "examples")
 PATTERNS = truth.FancyRegexOptions(backtrack_limit=100_000, size_limit=4 << 20)
 
 
@@ -100,6 +103,7 @@ def read_schema(
     elif not isinstance(value, bool):
         raise SchemaError("", f"a schema is an object or a boolean, not {_short(value)}")
     _measure(value)
+    _bounded(value)
     value, drafts = _dialects(_quoted(value), dialect, registry or {})
     failure: SchemaError | None = None
     for named in drafts:
@@ -164,13 +168,28 @@ def _measure(schema: Any) -> None:
             raise SchemaError("", f"{_short(value)} is not a JSON value")
 
 
+def _bounded(schema: Any) -> None:
+    """Refuse a schema whose smallest document is too large to plan."""
+    todo: list[tuple[Any, tuple[Any, ...]]] = [(schema, ())]
+    while todo:
+        value, path = todo.pop()
+        if isinstance(value, Mapping):
+            for key, most in MOST.items():
+                least = value.get(key)
+                if isinstance(least, (int, float)) and not isinstance(least, bool) and least > most:
+                    raise SchemaError(pointer([*path, key]), f"at least {least:g}; at most {most} can be asked for")
+            todo.extend((inner, (*path, key)) for key, inner in value.items() if key not in _DATA)
+        elif isinstance(value, (list, tuple)):
+            todo.extend((inner, (*path, i)) for i, inner in enumerate(value))
+
+
 def _quoted(schema: Any) -> Any:
     """The schema with what no URI may hold percent-encoded in its references (`#/definitions/Def<number>`)."""
     if isinstance(schema, dict):
         made = {}
         for key, inner in schema.items():
             wild = key == "$ref" and isinstance(inner, str) and _WILD.search(inner)
-            plain = key in ("const", "enum", "default", "examples")
+            plain = key in _DATA
             made[key] = quote(inner, safe=_SAFE) if wild else inner if plain else _quoted(inner)
         return made
     return [_quoted(inner) for inner in schema] if isinstance(schema, list) else schema
