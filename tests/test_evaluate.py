@@ -200,9 +200,14 @@ def test_a_kill_loses_no_finished_item(tmp_path: Path, after: int) -> None:
 def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("dear diary\nmore\n")
-    with pytest.raises(OutputError, match="line 1"):
+    with pytest.raises(OutputError, match="line 1: no log of an evaluation"):
         evaluate(TASK, ROWS, [adds()], log=other)
     assert other.read_text() == "dear diary\nmore\n"
+    log = tmp_path / "log"
+    evaluate(TASK, ROWS[:1], [adds()], log=log)
+    log.write_text(log.read_text() + '{"call": 1}\n')
+    with pytest.raises(OutputError, match="line 3: not a call that was kept"):
+        evaluate(TASK, ROWS, [adds()], log=log)
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------

@@ -80,7 +80,8 @@ class CallLog:
                     self._calls[row["call"]] = (row["answer"], float(row["seconds"]))
                     self._errors.pop(row["call"], None)
             except (ValueError, KeyError, TypeError) as error:
-                raise OutputError(f"{self.path}, line {number}: {error}; name another file") from None
+                reason = "no log of an evaluation" if number == 1 else f"not a call that was kept ({error})"
+                raise OutputError(f"{self.path}, line {number}: {reason}; name another file") from None
 
     def find(self, key: str) -> tuple[Response, float] | None:
         """See palmette.prompts.run.Log."""
