@@ -158,6 +158,22 @@ def test_a_model_of_this_machine_is_asked_by_one_at_a_time() -> None:
     assert peak[0] == 1
 
 
+def test_more_items_may_be_in_flight_than_a_server_would_let_wait() -> None:
+    rows = [{"question": f"{n}?", "output": "x"} for n in range(130)]
+    report = palmette.evaluate(Task(hint=False), rows, ["zoo:seedling"], decodings=[{"max_tokens": 2}], concurrency=130)
+    assert not any(record.failure for record in report.records)
+
+
+def test_a_judge_that_is_the_model_itself_shares_its_engine() -> None:
+    rows = [{"question": f"Who is the friend of {name}?", "output": "Ida"} for name in ("Nora", "Ida")]
+    settings = [{"max_tokens": 4}]
+    one = palmette.evaluate(Task(hint=False), rows, ["zoo:seedling"], metrics=["judge:zoo:seedling"],
+                            decodings=settings, concurrency=1)  # fmt: skip
+    four = palmette.evaluate(Task(hint=False), rows, ["zoo:seedling"], metrics=["judge:zoo:seedling"],
+                             decodings=settings, concurrency=4)  # fmt: skip
+    assert [(r.text, r.scores) for r in one.records] == [(r.text, r.scores) for r in four.records]
+
+
 KILLED = """
 import sys, time
 import palmette
