@@ -147,10 +147,11 @@ POINT = (
     "JOIN entity o ON o.id = a.o WHERE e.name = ? AND a.retracted_at IS NULL"
 )
 TWO = (
-    "WITH near AS (SELECT a.o FROM entity e JOIN assertion a ON a.s = e.id "
-    "WHERE e.name = ? AND a.retracted_at IS NULL) "
-    "SELECT name FROM entity WHERE id IN (SELECT o FROM near UNION "
-    "SELECT a.o FROM near JOIN assertion a ON a.s = near.o WHERE a.retracted_at IS NULL)"
+    "WITH near AS MATERIALIZED (SELECT a.o FROM entity e JOIN assertion a ON a.s = e.id "
+    "WHERE e.name = ? AND a.retracted_at IS NULL), "
+    "far AS (SELECT o FROM near UNION "
+    "SELECT a.o FROM near JOIN assertion a ON a.s = near.o WHERE a.retracted_at IS NULL) "
+    "SELECT e.name FROM far CROSS JOIN entity e ON e.id = far.o"
 )
 
 
