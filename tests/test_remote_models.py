@@ -421,6 +421,25 @@ def test_options_that_are_none_are_refused() -> None:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
+def test_every_provider_has_another_address_by_option_and_by_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from palmette.models.remote.wires import WIRES as KNOWN
+
+    for name, provider in PROVIDERS.items():
+        variable = provider.base_variable or f"{name.upper().replace('-', '_')}_BASE_URL"
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "http://127.0.0.1:9/x")
+            assert provider.where().startswith("http://127.0.0.1:9/x"), name
+        assert provider.wire in KNOWN
+    with served([streamed("anthropic")]) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        assert main(["run", "anthropic:m", "Hello", "--base-url", server.url]) == 0
+        assert capsys.readouterr().out == "Grüße 🐱\n" and len(server.requests) == 1
+    assert main(["run", "zoo:seedling", "Hello", "--base-url", "http://127.0.0.1:9"]) == 2
+    assert "runs on this machine" in capsys.readouterr().err
+
+
 def test_the_command_streams_text_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

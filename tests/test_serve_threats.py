@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from palmette.cli.main import main
 from palmette.core.errors import UsageError
 from palmette.models.remote.providers import PROVIDERS
 from palmette.serve.settings import ModelSettings, Settings
@@ -185,3 +186,22 @@ def test_an_open_address_without_a_key_does_not_start() -> None:
     with pytest.raises(UsageError):
         Settings((ModelSettings("m", "zoo:seedling"),), host="0.0.0.0").checked()
     assert "Traceback" not in ended.stderr and json.dumps(ended.stdout) == '""'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["zoo:seedlin"], "Did you mean 'seedling'"),
+        (["./nowhere"], "no folder './nowhere'"),
+        (["openai:gpt-5"], "OPENAI_API_KEY"),
+        (["opnai:gpt-5"], "Did you mean 'openai'"),
+        (["zoo:seedling", "--strategy", "beem:4"], "Did you mean 'beam'"),
+        (["zoo:seedling", "--json-schema", "/nowhere.json"], "cannot read"),
+    ],
+)
+def test_what_could_never_answer_is_said_before_anything_is_served(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main(["serve", *arguments, "--port", "0"]) in (1, 2)
+    assert said in capsys.readouterr().err

@@ -25,7 +25,13 @@ _SETTINGS = ("temperature", "top_p", "top_k", "api")
 
 
 def run_remote(
-    model: str, prompt: str, generation: Generation, refused: Sequence[str], as_json: bool, log: bool
+    model: str,
+    prompt: str,
+    generation: Generation,
+    refused: Sequence[str],
+    as_json: bool,
+    log: bool,
+    base_url: str | None = None,
 ) -> int:
     """Ask and stream the text to standard output; notes on what could not be said go to standard error."""
     from palmette.models.opening import model as opened
@@ -44,6 +50,7 @@ def run_remote(
         **_settings(generation.settings), **({} if schema is None else {"output": schema}),
     }  # fmt: skip
     api = {"api": given.pop("api")} if "api" in given else {}
+    api |= {"base_url": base_url} if base_url else {}
     talker = with_log(opened(model, **api), log)
     question = turns(prompt, generation.system, generation.files)
     if as_json:

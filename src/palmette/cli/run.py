@@ -53,6 +53,7 @@ __all__ = ["command"]
     metavar="FILE",
     help="A picture, sound or document to read (models behind an API).",
 )
+@click.option("--base-url", metavar="URL", help="Another address of the same API (models behind an API).")
 @click.option("--show-probs", is_flag=True, help="Colour the text by log-probability (piped: list the tokens).")
 @log_option
 @generation_options
@@ -64,6 +65,7 @@ def command(
     show_probs: bool,
     as_json: bool,
     log: bool,
+    base_url: str | None,
     **options: Any,
 ) -> int:
     """Continue PROMPT by MODEL (zoo:seedling if none is named) and stream the text to standard output.
@@ -79,7 +81,10 @@ def command(
         )
     if is_remote(model):
         given = {"--strategy": strategy, "--view": views, "--template": template, "--show-probs": show_probs}
-        return run_remote(model, prompt, generation, [name for name, value in given.items() if value], as_json, log)
+        refused = [name for name, value in given.items() if value]
+        return run_remote(model, prompt, generation, refused, as_json, log, base_url)
+    if base_url is not None:
+        raise UsageError(f"--base-url is the address of an API, and {model} runs on this machine")
     strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
     seen = [*common_views(views, generation), *own]

@@ -185,6 +185,24 @@ def made(settings: ModelSettings) -> tuple[Model, int]:
     return Prepared(shared, settings.options, settings.system), _weight(settings.model)
 
 
+def prove(settings: ModelSettings) -> None:
+    """Refuse before anything is served what could never be opened; nothing is loaded and nobody is asked.
+
+    Raises:
+        PalmetteError: for a model that there is not, a missing key, a strategy, view or schema that is none.
+    """
+    if is_remote(settings.model):
+        made(settings)
+        return
+    parse_reference(settings.model)
+    if settings.strategy:
+        strategy_of(settings.strategy)
+    for view in settings.views:
+        view_of(view)
+    if settings.schema:
+        _schema(settings.schema)
+
+
 def _schema(path: str) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

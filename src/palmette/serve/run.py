@@ -14,6 +14,7 @@ from palmette.core.model import Model
 from palmette.models.keep.logs import Logs
 from palmette.models.wrap.logged import logged
 from palmette.serve.app import App, application
+from palmette.serve.registry import prove
 from palmette.serve.settings import Settings
 
 try:
@@ -50,6 +51,8 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda url: None) -
     Raises:
         UsageError: for settings that are not safe, or an address that is in use.
     """
+    for one in settings.models:
+        prove(one)
     log = Logs(settings.log) if settings.log else None
 
     def dressed(model: Model) -> Model:

@@ -132,7 +132,7 @@ class Provider:
 
     def where(self) -> str:
         """The base URL, the environment's before the table's."""
-        found = os.environ.get(self.base_variable, "") if self.base_variable else ""
+        found = os.environ.get(self.base_variable or f"{self.name.upper().replace('-', '_')}_BASE_URL", "")
         if found and "://" not in found:
             found = f"http://{found}"
         if self.name == "openai" and found:  # its own library takes the variable as it is
