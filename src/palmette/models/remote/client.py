@@ -10,13 +10,11 @@ import email.utils
 import json
 import random
 import re
-import socket
 import ssl
-import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -36,7 +34,7 @@ from palmette.core.errors import (
 )
 from palmette.core.offline import offline
 from palmette.core.waiting import Way
-from palmette.models.remote.network import joined
+from palmette.models.remote.network import drained, joined
 from palmette.models.remote.patience import Limits, Secret
 from palmette.models.remote.stream import Lines, ServerEvents
 
@@ -46,7 +44,6 @@ _DATE = re.compile(r"^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2}
 _clients: dict[Any, Client] = {}
 KEPT = httpx2.Limits(max_connections=1024, max_keepalive_connections=256)  # 20, the default, makes a gateway reconnect
 LARGEST = 64 << 20  # bytes of an answer
-TAIL, LINGER = 1 << 16, 0.25  # bytes and seconds that a stream may go on after its last event
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 _TYPES: dict[int, type[ProviderError]] = {
     400: RequestRefused, 401: KeyRefused, 403: KeyRefused, 404: NotServed, 408: TimedOut, 413: RequestRefused,
@@ -153,7 +150,7 @@ class Client:
             async for chunk in chunks:
                 for name, data in frames.pairs(chunk):
                     if data == "[DONE]":
-                        await _drained(answer, chunks, way)
+                        await drained(answer, chunks, way)
                         return
                     if data:
                         yield name, self._parsed(data), headers
@@ -344,32 +341,6 @@ async def _closing(pool: httpx2.AsyncClient) -> AsyncIterator[None]:
         yield
     finally:
         await pool.aclose()
-
-
-async def _drained(answer: httpx2.Response, chunks: AsyncIterator[bytes], way: Way) -> None:
-    """Read the few bytes after a stream's last event, so that its connection is used again.
-
-    A host that never ends what it has finished is cut off: a thread that blocks is woken by shutting its socket.
-    """
-    cut = threading.Timer(LINGER, _shut, (answer.extensions["network_stream"],))
-    try:
-        if way.blocking and str(answer.num_bytes_downloaded) != answer.headers.get("content-length"):
-            cut.start()
-        async with asyncio.timeout(LINGER) if not way.blocking else nullcontext():
-            size = 0
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > TAIL:
-                    return
-    except (ProviderError, TimeoutError):
-        pass  # the answer was whole; what broke was its connection
-    finally:
-        cut.cancel()
-
-
-def _shut(stream: Any) -> None:
-    with suppress(OSError):
-        stream.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
 
 async def _closed(answer: httpx2.Response, way: Way) -> None:

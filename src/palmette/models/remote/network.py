@@ -7,17 +7,25 @@ anyio each such question looks the socket up among typed attributes, a sixth of 
 
 from __future__ import annotations
 
+import asyncio
 import select
+import socket
 import ssl
-from collections.abc import Iterable
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 import httpcore2
 import httpx2
 
-__all__ = ["joined"]
+from palmette.core.errors import ProviderError
+from palmette.core.waiting import Way
+
+__all__ = ["drained", "joined"]
 
 HELD = 1 << 16  # bytes that are held back at most
+TAIL, LINGER = 1 << 16, 0.25  # bytes and seconds that a stream may go on after its last event
 C = TypeVar("C", httpx2.Client, httpx2.AsyncClient)
 
 
@@ -131,3 +139,29 @@ def joined(client: C) -> C:
         if hasattr(pool, "_network_backend"):
             pool._network_backend = network
     return client
+
+
+async def drained(answer: httpx2.Response, chunks: AsyncIterator[bytes], way: Way) -> None:
+    """Read the few bytes after a stream's last event, so that its connection is used again.
+
+    A host that never ends what it has finished is cut off: a thread that blocks is woken by shutting its socket.
+    """
+    cut = threading.Timer(LINGER, _shut, (answer.extensions["network_stream"],))
+    try:
+        if way.blocking and str(answer.num_bytes_downloaded) != answer.headers.get("content-length"):
+            cut.start()
+        async with asyncio.timeout(LINGER) if not way.blocking else nullcontext():
+            size = 0
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > TAIL:
+                    return
+    except (ProviderError, TimeoutError):
+        pass  # the answer was whole; what broke was its connection
+    finally:
+        cut.cancel()
+
+
+def _shut(stream: Any) -> None:
+    with suppress(OSError):
+        stream.get_extra_info("socket").shutdown(socket.SHUT_RD)
