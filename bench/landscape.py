@@ -2,9 +2,10 @@
 
     python bench/landscape.py [--points N] [--model FOLDER]
 
-One thread, CPU seconds, medians, all in one run. "limit" is the time of the model's matrix products alone, measured on
-this machine. loss-landscapes is timed where it is installed (pip install --no-deps loss-landscapes==3.0.6). With a
-folder made by landscape_model.py: what a whole picture costs, and how far it is from the truth.
+One thread, CPU seconds, medians, all in one run. "limit" is the time of the model's matrix products alone, by the
+fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is installed (pip install
+--no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture costs, and how far it
+is from the truth.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from palmette.weights.landscape.evaluate import Local
 from palmette.weights.landscape.forward import slow
 from palmette.weights.landscape.measure import Plan, measure
 from palmette.weights.landscape.metric import TokenLoss
+from palmette.weights.landscape.products import ONE
 from palmette.weights.landscape.space import Space
 
 try:
@@ -45,17 +47,29 @@ SIZES = {
 GRID = 51  # points an axis of the plot that people draw
 
 
-def limit(config: Any, tokens: int, dtype: Any) -> Callable[[int], Any]:
-    """The matrix products of one forward pass, each with its own operands as in the model."""
-    width = config.n_embd
+def limit(config: Any, sequences: int, length: int, dtype: Any, count: int = 5) -> Callable[[int], Any]:
+    """The matrix products of one forward pass, each with its own operands as in the model: linear maps by the faster of
+    torch.mm and oneDNN, attention's two (without its mask) by torch.bmm.
+    """
+    width, tokens, heads = config.n_embd, sequences * length, sequences * config.n_head
     shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)] * config.n_layer
     pairs = [(torch.randn(tokens, rows).to(dtype), torch.randn(rows, columns).to(dtype)) for rows, columns in shapes]
-    head = torch.randn(config.vocab_size, width).to(dtype)
-    pairs.append((torch.randn(tokens, width).to(dtype), head.T))
+    pairs.append((torch.randn(tokens, width).to(dtype), torch.randn(config.vocab_size, width).to(dtype).T))
+    q = torch.randn(heads, length, width // config.n_head).to(dtype)
+    scores = torch.randn(heads, length, length).to(dtype)
+    ways = {"torch": torch.mm, "onednn": lambda a, b: ONE.linear(a, b, None)}
+    best: dict[Any, Any] = {}
+    for a, b in pairs:
+        if b.shape not in best:
+            took = together({name: lambda _, way=way: way(a, b) for name, way in ways.items()}, count)  # noqa: B023
+            best[b.shape] = ways[min(took, key=lambda name: took[name])]
 
     def products(_: int) -> None:
         for a, b in pairs:
-            torch.mm(a, b)
+            best[b.shape](a, b)
+        for _ in range(config.n_layer):
+            torch.bmm(q, q.transpose(1, 2))
+            torch.bmm(scores, q)
 
     return products
 
@@ -134,7 +148,7 @@ def points(count: int) -> None:
             with Local(space, metric) as run:
                 run.aim(d)
                 works = {"ours": lambda i, run=run: list(run([(0.02, 0.01 * i)])), "loop": loop}
-                works["limit"] = limit(model.config, sequences * length, dtype)
+                works["limit"] = limit(model.config, sequences, length, dtype)
                 setup = 0.0
                 if loss_landscapes is not None and dtype == torch.float32:
                     norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there

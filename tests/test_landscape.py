@@ -24,6 +24,7 @@ from palmette.weights.landscape.evaluate import Local
 from palmette.weights.landscape.lint import comparable
 from palmette.weights.landscape.measure import Plan, measure, plateau
 from palmette.weights.landscape.metric import Scored, TokenLoss, difference, estimate, windows
+from palmette.weights.landscape.products import PLAIN, Linear, products_for
 from palmette.weights.landscape.profile import measure_layers, measure_profile
 from palmette.weights.landscape.sampler import levels, lobatto, padua
 from palmette.weights.landscape.space import Space
@@ -603,6 +604,32 @@ def test_losses_are_those_of_the_models_own_forward(name: str) -> None:
         right = (net(input_ids=ids).logits[:, :-1].argmax(-1) == ids[:, 1:]).double().mean()
     wrong = TokenLoss(net, IDS, kind="error")
     assert float(wrong.sums().sum()) / wrong.tokens == pytest.approx(1 - float(right)) and wrong.vocabulary is None
+
+
+@pytest.mark.skipif(products_for(torch.zeros(1)) is PLAIN, reason="this torch has no oneDNN")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_with_what_follows_are_those_of_torch(dtype: Any) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, h, weight, bias = (
+        torch.randn(*shape, generator=draw).to(dtype) for shape in ((33, 48), (33, 70), (48, 70), (70,))
+    )
+    fast = products_for(x)
+    if fast is PLAIN:
+        pytest.skip("this processor has no products in bfloat16")
+    near = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 5e-2}
+    torch.testing.assert_close(fast.linear(x, weight, None), PLAIN.linear(x, weight, None), **near)
+    torch.testing.assert_close(fast.gelu(x, weight, bias), PLAIN.gelu(x, weight, bias), **near)
+    torch.testing.assert_close(fast.onto(h, x, weight, bias), PLAIN.onto(h.clone(), x, weight, bias), **near)
+
+
+def test_linear_maps_of_any_module_are_replaced_where_they_can_be() -> None:
+    one = torch.nn.Linear(5, 7)
+    for x in (torch.randn(2, 3, 5), torch.zeros(0, 5), torch.randn(5), torch.randn(4, 5).double()):
+        net = one.double() if x.dtype == torch.float64 else one.float()
+        with torch.no_grad():
+            wanted = net(x)
+            with Linear():
+                torch.testing.assert_close(net(x), wanted)
 
 
 def test_dropout_is_off_and_the_mode_is_left_as_it_was() -> None:
