@@ -165,9 +165,9 @@ def points(count: int) -> None:
             print(row, flush=True)
 
 
-def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) -> None:
+def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int, dtype: str = "float32") -> None:
     """What a whole picture cost, and how far the surrogate is from the truth at points that it has not seen."""
-    how = {"select": "", "tokens": 512, "length": 128, "dtype": "float32", "device": "cpu", "threads": 1}
+    how = {"select": "", "tokens": 512, "length": 128, "dtype": dtype, "device": "cpu", "threads": 1}
     subject = Subject.open(folder, folder / "test.txt", "loss", **how)
     space, metric = subject.space, subject.metric
     if plane == "random":
@@ -183,7 +183,7 @@ def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) 
     spent = time.process_time() - began
     low, high = np.array(made.surrogate.low), np.array(made.surrogate.high)
     spots = low + (high - low) * np.random.default_rng(9).uniform(0, 1, (fresh, 2))
-    with Local(space, metric) as run:
+    with Local(Space(metric.model), metric) as run:  # in float32, whatever the picture is in
         run.aim(d)
         truth = np.array([sums.sum() / metric.tokens for sums in run([tuple(spot) for spot in spots.tolist()])])
     off = np.abs(made(*spots.T) - truth)
@@ -193,10 +193,11 @@ def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int) 
     inside = [v.value for at, (v, _) in made.points.items() if (low <= at).all() and (at <= high).all()]
     reach = max(inside) - min(inside)
     kind = f"{made.surrogate.kind} {made.surrogate.degree}"
-    print(f"{plane}: {len(made.points)} evaluations in {spent:.1f} CPU s, {kind}; "
+    print(f"{plane}, {dtype}: {len(made.points)} evaluations in {spent:.1f} CPU s, {kind}; "
           f"±{high[0]:g}, loss {min(inside):.2f} to {max(inside):.2f}")  # fmt: skip
     print(f"  at {fresh} fresh points: largest error {off.max() / reach:.3%} of the range, "
-          f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; said {made.held_out[0] / reach:.3%}")  # fmt: skip
+          f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; estimated below {made.within / reach:.3%}, "
+          f"held out {made.held_out[0] / reach:.3%}")  # fmt: skip
     print(f"  a drawn {GRID} × {GRID} grid of this very surface, between its points: {flat.max() / reach:.3%}, "
           f"{np.sqrt(np.mean(flat**2)) / reach:.3%}")  # fmt: skip
     if loss_landscapes is not None:
@@ -223,12 +224,13 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()
-    points(given.points)
+    if given.points:
+        points(given.points)
     if given.model is not None:
-        picture(given.model, "random", 1e-3, 55, given.fresh)
-        picture(given.model, "random", 1e-3, 91, given.fresh)
-        picture(given.model, "trajectory", 1e-3, 91, given.fresh)
-        picture(given.model, "trajectory", 1e-3, 281, given.fresh)
+        for dtype in ["float32"] + ["bfloat16"] * (not slow("cpu")):
+            picture(given.model, "random", 1e-3, 91, given.fresh, dtype)
+            picture(given.model, "trajectory", 1e-3, 91, given.fresh, dtype)
+            picture(given.model, "trajectory", 1e-3, 281, given.fresh, dtype)
 
 
 if __name__ == "__main__":

@@ -318,7 +318,57 @@ def test_a_quadratic_plane_is_its_closed_form() -> None:
     for a, b in np.random.default_rng(2).uniform(-1, 1, (50, 2)):
         wanted = np.mean((metric.x @ (w + a * u + b * v) - metric.y) ** 2)
         assert float(made(a, b)) == pytest.approx(wanted, rel=1e-6)
-    assert made.held_out[0] < 1e-5 and len(made.points) <= 102
+    assert max(made.held_out[0], made.within) < 1e-5 and len(made.points) <= 102
+
+
+class Rough:
+    """The loss of a small network on random data, in a box so wide that no polynomial is exact: a world of planes."""
+
+    vocabulary, tokens, unit = None, 64, "loss"
+    tasks: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, seed: int) -> None:
+        draw = torch.Generator().manual_seed(seed)
+        self.x = torch.randn(64, 6, generator=draw)
+        self.labels = torch.randint(0, 5, (64,), generator=draw)
+        self.out = torch.randn(8, 5, generator=draw)
+        self.model = torch.nn.Linear(6, 8, bias=False)
+        with torch.no_grad():
+            self.model.weight.copy_(torch.randn(8, 6, generator=draw) / 2)
+        self.counts = np.ones(64)
+
+    def sums(self) -> Any:
+        with torch.no_grad():
+            scores = torch.tanh(self.model(self.x)) @ self.out
+            return torch.nn.functional.cross_entropy(scores, self.labels, reduction="none").double().numpy()
+
+
+def _misses(seed: int, axes: int, plan: Plan) -> tuple[float, float, float]:
+    """(largest error at fresh points, what is said about it, largest error at held-out points)."""
+    metric = Rough(seed)
+    space = Space(metric.model)
+    d = [Random(10 * seed + i, "layer").make(space) for i in range(axes)]
+    made = measure(space, metric, d, plan)
+    spots = [tuple(spot) for spot in np.random.default_rng(seed).uniform(-1, 1, (100, axes)).tolist()]
+    with Local(space, metric) as run:
+        run.aim(d)
+        truth = np.array([sums.mean() for sums in run(spots)])
+    return float(np.abs(made(*np.array(spots).T) - truth).max()), made.within, made.held_out[0]
+
+
+@pytest.mark.parametrize(("axes", "most"), [(1, 9), (2, 36), (2, 91)])
+def test_the_stated_error_of_the_surrogate_is_true(axes: int, most: int) -> None:
+    plan = Plan(span=(-1, 1), tolerance=1e-9, least=most, most=most)
+    found = np.array([_misses(seed, axes, plan) for seed in range(20)])
+    error, said, held = found.T
+    assert np.mean(error <= said) >= 0.9  # 95 % is meant; of 20 planes two may miss
+    assert np.median(said / error) <= 6
+    assert axes == 1 or np.mean(error <= held) < 0.5  # the largest error at ten points is no bound
+
+
+def test_a_grid_says_its_error_from_held_out_points() -> None:
+    found = np.array([_misses(seed, 2, Plan(span=(-1, 1), grid=9)) for seed in range(10)])
+    assert np.mean(found[:, 0] <= found[:, 1]) >= 0.9
 
 
 def test_the_plateau_is_found() -> None:

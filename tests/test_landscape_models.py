@@ -182,7 +182,7 @@ def test_a_line_between_models_has_a_barrier_with_an_error(family: Path) -> None
 
 def test_quantisation_is_compared_with_noise_of_its_size(family: Path) -> None:
     found = palmette.landscape(family / "base", TEXT, plane="quant:int4", **FEW)
-    assert found.radii[0] == pytest.approx(found.radii[1], rel=1e-3) and "quantised(bits=4)" in found.caption
+    assert found.radii[0] == pytest.approx(found.radii[1], rel=1e-3) and "rounded to 4 bits" in found.caption
     rows = {row[0]: row for row in palmette.robustness(family / "base", TEXT, "noise:0.1", **FEW).rows}
     assert {"model.layers.0.", "model.layers.1.", "model.embed_tokens.weight", "lm_head.weight"} == set(rows)
     assert rows["lm_head.weight"][3] == pytest.approx(0.1, rel=1e-4)  # a layer's norms and biases stay
@@ -333,14 +333,21 @@ def test_the_command_for_a_basin_for_layers_and_for_sharpness(ask: Any, tmp_path
     assert code == 0 and "λ_max" in out and held["learning_rate"] == pytest.approx(2 / held["eigenvalues"][0])
 
 
-def test_the_command_says_what_it_cannot_do(ask: Any) -> None:
+def test_the_command_says_what_it_cannot_do(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "rows.jsonl").write_text('{"text": "One day"}\n{"words": 1}\n')
     for words, reason in (
-        (["@base", "--data", "%text.txt", "--out", "%a.gif"], "should end in .html or .png or .svg"),
+        (["@base", "--data", "%text.txt", "--out", "%a.gif"], "should end in .html, .png or .svg"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--png", "%b.svg"], "should end in .png"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--span", "1"], "two numbers with a colon"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--shard", "2"], "which share of how many"),
         (["--data", "%text.txt", "--out", "%a.png"], "there is no model"),
         (["@base", "--data", "%none.txt", "--out", "%a.png"], "cannot be read"),
+        (["@base", "--data", "%empty.txt", "--out", "%a.png"], "is empty; name a file"),
+        (["@base", "--data", "%bytes.txt", "--out", "%a.png"], "is no text in UTF-8"),
+        (["@base", "--data", "%rows.jsonl", "--out", "%a.png"], "line 2: every line should be a JSON object"),
+        (["@base", "--data", "%text.txt", "--out", "%none/a.png"], "create it first"),
         (["@base", "--data", "%text.txt", "--data", "text=%text.txt", "--out", "%a.png"], "two texts are named 'text'"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--profile", "2", "--sharpness"], "one at a time"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--line", "--stl", "%a.stl"], "no surface"),

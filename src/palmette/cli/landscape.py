@@ -114,7 +114,12 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
         )
     wanted = (".json",) if asked == ["sharpness"] else _PICTURES
     if out.suffix not in wanted:
-        raise UsageError(f"--out {out.name!r} should end in {' or '.join(wanted)}")
+        raise UsageError(
+            f"--out {out.name!r} should end in {' or '.join(filter(None, [', '.join(wanted[:-1]), wanted[-1]]))}"
+        )
+    missing = next((path.parent for path in paths if not path.parent.is_dir()), None)
+    if missing is not None:
+        raise UsageError(f"there is no folder {str(missing)!r} to write to; create it first")
     if model is None and not options["merges"]:
         raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
     flat = next((path for path in paths if path.suffix in _SURFACES and (asked or options["line"])), None)

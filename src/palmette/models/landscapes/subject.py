@@ -181,22 +181,35 @@ def documents(data: str | Path | Sequence[str], tokenizer: FileTokenizer) -> lis
     """The tokens of documents: a text file is one, every line of a .jsonl file with its "text" is one.
 
     Raises:
+        BadParameter: for an empty file.
         UsageError: for a file that cannot be read.
     """
     if isinstance(data, (str, Path)):
         path = Path(data).expanduser()
         try:
             text = path.read_text(encoding="utf-8")
-            data = (
-                [text]
-                if path.suffix != ".jsonl"
-                else [str(json.loads(line)["text"]) for line in text.splitlines() if line]
-            )
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise UsageError(f"the data {str(path)!r} cannot be read: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f'{str(path)!r}: every line should be a JSON object with a "text": {error!r}') from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the data {str(path)!r} is no text in UTF-8 (byte {error.start})") from error
+        if not text.strip():
+            raise BadParameter(f"the data {str(path)!r} is empty; name a file with text to predict")
+        data = _lines(path, text) if path.suffix == ".jsonl" else [text]
     return [list(tokenizer.encode(text)) for text in data if text]
+
+
+def _lines(path: Path, text: str) -> list[str]:
+    """The documents of a .jsonl file."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(str(json.loads(line)["text"]))
+            except (ValueError, KeyError, TypeError):
+                raise UsageError(
+                    f'{str(path)!r}, line {number}: every line should be a JSON object with a "text", not {line[:40]!r}'
+                ) from None
+    return found
 
 
 def folder_at(reference: str) -> Path:

@@ -46,7 +46,7 @@ class Landscape:
         labels: of the axes.
         points: every measured point's loss, its standard error, and its change from the origin with that one's.
         origin: the loss of the model itself.
-        held_out: the largest and the root-mean-square difference of surrogate and held-out points.
+        held_out: the largest and the root-mean-square error of the surrogate without the held-out points, at these.
         radii: ‖Δθ‖ / ‖θ‖ at coordinate 1 of each axis.
         facts: what the caption says besides: tokens, precision, directions, vocabulary, unit.
         flags: what is doubtful about the picture.
@@ -54,6 +54,7 @@ class Landscape:
         sums: the metric summed over each example, through the same points; None in a picture of pictures.
         counts: tokens of each example.
         tasks: which examples belong to which text.
+        within: what the surrogate's largest error anywhere is estimated to be below (see choose.py).
     """
 
     surrogate: Surrogate
@@ -68,6 +69,7 @@ class Landscape:
     sums: Surrogate | None = None
     counts: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
     tasks: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    within: float = float("nan")
 
     def __call__(self, *at: Any) -> Any:
         """The loss by the surrogate, in nats for each token."""
@@ -76,7 +78,7 @@ class Landscape:
     def estimate(self, *at: float) -> tuple[Estimate, Estimate]:
         """The loss by the surrogate anywhere, and its change from the origin, each with its standard error.
 
-        The error is that of the text (other tokens would give another loss); the surrogate's own is `held_out`.
+        The error is that of the text (other tokens would give another loss); the surrogate's own is `within`.
         """
         if self.sums is None:
             raise BadParameter("this landscape was made without its examples' losses")
@@ -165,13 +167,14 @@ class Landscape:
         facts = self.facts
         error = f"± {self.origin.error:.3g}" if np.isfinite(self.origin.error) else "(one sequence: no error bar)"
         checked = facts.get("checked")
+        kind = self.surrogate.kind + (f" {self.surrogate.degree}" if self.surrogate.degree else "")
         said = [
             f"{self.unit.split(' (')[0]} at the origin {self.origin.value:.4f} {error}",
             f"{facts['tokens']:,} tokens in {facts['sequences']} sequences",
             facts["dtype"] + (f" (off float32 by at most {checked[1]:.2g} at {checked[0]} points)" if checked else ""),
             f"{len(self.points)} evaluations",
-            f"surrogate within {self.held_out[0]:.2g} at {facts.get('held', 0)} held-out points "
-            f"({self.surrogate.kind}{f' {self.surrogate.degree}' if self.surrogate.degree else ''})",
+            f"surrogate ({kind}) estimated to be within {self.within:.2g} everywhere (within {self.held_out[0]:.2g} at "
+            f"{facts.get('held', 0)} held-out points)",
             f"relative radius at 1: {', '.join(f'{r:.3g}' for r in self.radii)}",
             *facts["directions"],
             *facts.get("said", ()),

@@ -31,7 +31,7 @@ def refuse(space: Space, metric: Metric, directions: Sequence[Any]) -> None:
         if not bool(d.isfinite().all()):
             raise BadParameter(f"direction {i + 1} holds NaN or infinity")
         if not bool(d.any()):
-            raise BadParameter(f"direction {i + 1} is zero everywhere: nothing would move")
+            raise BadParameter(f"direction {i + 1} is zero everywhere: is the checkpoint the model itself?")
     if len(directions) == 2 and abs(cosine(*directions)) > 0.999:
         raise BadParameter(
             "both directions are the same line (their cosine is 1 or -1); take another seed or checkpoint"
@@ -47,9 +47,8 @@ def doubts(
     """What is doubtful about a picture, in words."""
     flags = []
     if made.facts["tokens"] < FEW:
-        flags.append(
-            f"only {made.facts['tokens']} tokens: the loss is known to ± {made.origin.error:.2g}; take {FEW} or more"
-        )
+        known = f": the loss is known to ± {made.origin.error:.2g}" if np.isfinite(made.origin.error) else ""
+        flags.append(f"only {made.facts['tokens']} tokens{known}; take {FEW} or more")
     if len(made.counts) < 2:
         flags.append("one sequence only: there is no error bar; give more text, or a shorter length")
     if training:
@@ -57,10 +56,8 @@ def doubts(
     bad = sum(not np.isfinite(loss.value) for loss, _ in made.points.values())
     if bad:
         flags.append(f"{bad} of {len(made.points)} points have no finite loss; they are kept as they are, not replaced")
-    if made.held_out[0] > wanted:
-        flags.append(
-            f"the surrogate misses held-out points by {made.held_out[0]:.2g}, more than the {wanted:.2g} asked"
-        )
+    if made.within > wanted:
+        flags.append(f"the surrogate may be off by {made.within:.2g}, more than the {wanted:.2g} asked")
     checked = made.facts.get("checked")
     if checked and checked[1] > max(made.band / 2 if np.isfinite(made.band) else 0.0, 1e-2):
         flags.append(f"{made.facts['dtype']} is off float32 by {checked[1]:.2g}, more than the error bars; use float32")

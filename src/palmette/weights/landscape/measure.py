@@ -1,4 +1,4 @@
-"""Measuring a line or a plane: level after level of points until the surrogate agrees with points it has not seen."""
+"""Measuring a line or a plane: level after level of points until the surrogate is close enough everywhere."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape import lint
+from palmette.weights.landscape.choose import Choice, choose
 from palmette.weights.landscape.directions.checkpoints import differences, project
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
 from palmette.weights.landscape.landscape import Landscape, Mark
 from palmette.weights.landscape.metric import Metric, difference, estimate
-from palmette.weights.landscape.sampler import Level, levels
+from palmette.weights.landscape.sampler import levels
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Key, Store
-from palmette.weights.landscape.surrogate import Surrogate
 
 __all__ = ["Extra", "Plan", "measure", "measure_shard", "plateau"]
 
@@ -40,8 +40,8 @@ class Plan:
         labels: of the axes.
         span: the coordinates' range, one for all axes or one each; None for ± the largest radius at which the loss is
             still below the plateau.
-        tolerance: the surrogate's error that is small enough, as a share of the range of losses; errors below the
-            standard error of the changes are small enough in any case.
+        tolerance: the surrogate's largest error that is small enough, as a share of the range of losses; errors below
+            the standard error of the changes are small enough in any case.
         grid: points an axis of a plain grid, instead of Chebyshev points.
         least, most: points that the surrogate goes through.
         seed: of the held-out points.
@@ -171,16 +171,14 @@ def measure_shard(
 
 @dataclass(frozen=True)
 class _Found:
-    surrogate: Surrogate  # of the loss
-    sums: NDArray[np.float64]  # [points, examples]
-    off: tuple[float, float]
+    choice: Choice
+    sums: NDArray[np.float64]  # [points of the surrogate, examples]
     wanted: float
     held: Sequence[Key]
-    used: Sequence[Key]
 
 
 def _fitted(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key]) -> _Found:
-    """Levels until held-out points agree; then these points join the surrogate, too, which cannot make it worse."""
+    """Levels until the surrogate is good enough; what was held out joins it."""
     held, spots = _held(probe, boxes, plan, scanned)
     probe.measure(spots)
     errors = [e for spot in spots if np.isfinite(e := probe.change(spot).error)]
@@ -190,13 +188,20 @@ def _fitted(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[K
         new = [_place(boxes, x) for x in level.points]
         probe.measure(new)
         used = sorted({*used, *new})
-        best, wanted = _tried(probe, boxes, used, held, level, plan.tolerance, noise)
-        if best[0][0] <= wanted and len(used) >= plan.least:
+        checks = [at for at in held if at not in set(used)] or list(held)
+        known, values = _measured(probe, used)
+        choice = choose(boxes, (known, values), _measured(probe, checks), level.trials)
+        reach = np.ptp(values[np.isfinite(values)]) if np.isfinite(values).any() else 0.0
+        wanted = max(plan.tolerance * float(reach), noise)
+        if choice.within <= wanted and len(used) >= plan.least:
             break
-    joined = used if plan.grid else sorted({*used, *held})
-    sums = probe.table(joined)
-    final = _surrogate(boxes, joined, sums.sum(axis=1) / probe.counts.sum(), *best[1])
-    return _Found(final, sums, best[0], wanted, [at for at in held if at not in used], joined)
+    joined = [tuple(at) for at in choice.surrogate.points.tolist()]
+    return _Found(choice, probe.table(joined), wanted, [at for at in held if at not in used])
+
+
+def _measured(probe: Probe, spots: Sequence[Key]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points and the loss there."""
+    return np.array(spots, float), probe.table(spots).sum(axis=1) / probe.counts.sum()
 
 
 def _held(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key]) -> tuple[list[Key], list[Key]]:
@@ -212,32 +217,6 @@ def _held(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key
 def _place(boxes: Sequence[Span], x: Sequence[float]) -> Key:
     """From [-1, 1] into the box."""
     return tuple(float(a + (b - a) * (v + 1) / 2) for v, (a, b) in zip(x, boxes, strict=True))
-
-
-def _tried(
-    probe: Probe, boxes: Sequence[Span], used: Sequence[Key], held: Sequence[Key], level: Level, tolerance: float,
-    noise: float,
-) -> tuple[tuple[tuple[float, float], tuple[Any, int]], float]:  # fmt: skip
-    """The best way through the points so far: its errors, its kind and degree; and the error asked for."""
-    whole, seen = probe.counts.sum(), set(used)
-    values = probe.table(used).sum(axis=1) / whole
-    checks = [at for at in held if at not in seen] or list(held)
-    truth = probe.table(checks).sum(axis=1) / whole
-    found = []
-    for kind, degree in level.trials if np.isfinite(values).all() else (("linear", 0),):
-        off = np.abs(_surrogate(boxes, used, values, kind, degree)(*np.array(checks).T) - truth)
-        off = off[np.isfinite(off)]
-        error = (float(off.max()), float(np.sqrt(np.mean(off**2)))) if len(off) else (float("inf"), float("inf"))
-        found.append((error, (kind, degree)))
-    reach = np.ptp(values[np.isfinite(values)]) if np.isfinite(values).any() else 0.0
-    return min(found, key=lambda trial: trial[0][1]), max(tolerance * float(reach), noise)
-
-
-def _surrogate(
-    boxes: Sequence[Span], spots: Sequence[Key], values: NDArray[np.float64], kind: Any, degree: int
-) -> Surrogate:
-    low, high = zip(*boxes, strict=True)
-    return Surrogate(tuple(low), tuple(high), np.array(spots, float), values, kind, degree)
 
 
 def _landscape(
@@ -260,10 +239,12 @@ def _landscape(
         facts["said"] = [*facts.get("said", ()), f"tied, moved once: {', '.join(space.tied)}"]
     if space.select:
         facts["said"] = [*facts.get("said", ()), f"only parameters matching {space.select!r}"]
+    surrogate = found.choice.surrogate
     return Landscape(
-        found.surrogate, tuple(plan.labels[:axes]), points, estimate(start, metric.counts), found.off,
+        surrogate, tuple(plan.labels[:axes]), points, estimate(start, metric.counts), found.choice.held,
         tuple(float(d.double().norm()) / length for d in directions), facts, [],
-        {plan.origin: Mark((0.0,) * axes)}, found.surrogate.of(found.sums), metric.counts, metric.tasks,
+        {plan.origin: Mark((0.0,) * axes)}, surrogate.of(found.sums), metric.counts, metric.tasks,
+        found.choice.within,
     )  # fmt: skip
 
 

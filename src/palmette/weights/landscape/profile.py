@@ -192,7 +192,7 @@ def measure_layers(
             rows.append((name, found[0], found[1], float(vector.double().norm()) / (size**0.5 or 1.0)))
     assert start is not None
     rows.sort(key=lambda row: -row[1].value)
-    return Layers(rows, estimate(start, metric.counts), _facts(space, metric) | {"what": str(recipe("…"))})
+    return Layers(rows, estimate(start, metric.counts), _facts(space, metric) | {"what": str(recipe(""))})
 
 
 def _span(probe: Probe, metric: Metric) -> tuple[float, float]:

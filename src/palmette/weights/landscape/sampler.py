@@ -91,7 +91,7 @@ def _plane(most: int) -> Iterator[Level]:
         count = (degree + 1) * (degree + 2) // 2
         if at and count > most:
             return
-        yield _level(first[at:count], degree, degree)
+        yield _level(first[at:count], degree)
         at = total = count
     before = {tuple(p) for p in first.tolist()}
     for degree in PLANE[1:]:
@@ -100,16 +100,13 @@ def _plane(most: int) -> Iterator[Level]:
             return
         total += len(new)
         before |= {tuple(p) for p in new.tolist()}
-        full = int((np.sqrt(8 * total + 1) - 3) / 2)  # the highest degree with no more terms than points
-        yield _level(new, degree, min(full, degree + 2))
+        yield _level(new, degree)
 
 
-def _level(points: Points, low: int, high: int) -> Level:
+def _level(points: Points, degree: int) -> Level:
     """Points row by row, as moving along a row is cheaper."""
     rows = tuple((float(a), float(b)) for a, b in sorted(points.tolist()))
-    degrees = sorted({low - 2, low, high})
-    trials: list[tuple[Kind, int]] = [("chebyshev", degree) for degree in degrees if degree > 0]
-    return Level(rows, (*trials, ("cubic", 0), ("quintic", 0)))
+    return Level(rows, (("chebyshev", degree - 2), ("chebyshev", degree), ("cubic", 0), ("quintic", 0)))
 
 
 @cache

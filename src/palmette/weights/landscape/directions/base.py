@@ -100,6 +100,9 @@ class Quantised(Direction):
     bits: int = 4
     select: str = ""
 
+    def __str__(self) -> str:
+        return f"rounded to {self.bits} bits{f' ({self.select})' if self.select else ''}"
+
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
         if not 2 <= self.bits <= 8:

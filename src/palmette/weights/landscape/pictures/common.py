@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from palmette.weights.landscape.landscape import Landscape, Mark
 
-__all__ = ["SIZE", "Drawn", "drawn", "heights", "notes", "reasonable"]
+__all__ = ["SIZE", "Drawn", "drawn", "heights", "notes", "reasonable", "sides"]
 
 SIZE = 81  # points an axis of a drawn surface
 DECADES = 3.0  # of the rise that colours tell apart
@@ -59,6 +59,17 @@ def heights(surface: Drawn, count: int = 12) -> list[float]:
     low, high = surface.ticks[0][0], surface.ticks[-1][0]
     least = float(np.nanmin(surface.z))
     return [least + 10**s for s in np.linspace(low, high, count)]
+
+
+def sides(marks: dict[str, Mark]) -> dict[str, tuple[int, int]]:
+    """Where each name is written beside its mark, (-1 left or 1 right, -1 below or 1 above): away from the others."""
+    middle = np.median([mark.at for mark in marks.values()], axis=0) if marks else np.zeros(2)
+    found = {}
+    for name, mark in marks.items():
+        near = [other.at for key, other in marks.items() if key != name]
+        away = np.asarray(mark.at) - (min(near, key=lambda at: np.hypot(*np.subtract(at, mark.at))) if near else middle)
+        found[name] = (1 if away[0] >= 0 else -1, 1 if away[-1] > 0 or (away[-1] == 0 and away[0] >= 0) else -1)
+    return found
 
 
 def reasonable(made: Landscape) -> dict[str, Mark]:

@@ -9,13 +9,14 @@ import numpy as np
 
 from palmette.core.errors import MissingExtra
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable
+from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable, sides
 from palmette.weights.landscape.profile import Layers, Profile
 
 __all__ = ["layers_page", "page", "profile_page"]
 
 FEW = 5  # marks whose names are written into the surface, too
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_UP, _RIGHT = {1: "top", -1: "bottom"}, {1: "right", -1: "left"}
 _RED, _INK = "#d62728", "#222222"
 
 
@@ -48,7 +49,9 @@ def _whole(figure: Any, title: str, caption: str, flags: list[str]) -> bytes:
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.02, "bgcolor": "rgba(110,120,140,0.25)"},
     )  # fmt: skip
     text: str = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True})
-    return text.replace("<head>", f"<head><title>{html.escape(title)}</title>", 1).encode()
+    return text.replace(
+        "<head>", f"<head><title>{html.escape(title)}</title><style>body{{margin:0}}</style>", 1
+    ).encode()
 
 
 def _surface(go: Any, made: Landscape) -> Any:
@@ -74,7 +77,7 @@ def _surface(go: Any, made: Landscape) -> Any:
     figure = go.Figure(parts)
     figure.update_layout(
         scene={"domain": {"x": [0, 0.52], "y": [0, 1]}, "xaxis_title": one, "yaxis_title": two, "zaxis_title": unit,
-               "camera": {"eye": {"x": 1.5, "y": -1.5, "z": 1.0}}},
+               "camera": {"eye": {"x": 1.75, "y": -1.75, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.12}}},
         xaxis={"domain": [0.58, 1], "title": one, "range": [surface.x[0], surface.x[-1]], "zeroline": False},
         yaxis={"domain": [0.02, 0.96], "title": two, "range": [surface.y[0], surface.y[-1]], "zeroline": False},
     )  # fmt: skip
@@ -83,8 +86,10 @@ def _surface(go: Any, made: Landscape) -> Any:
 
 def _contours(go: Any, made: Landscape, surface: Drawn) -> list[Any]:
     """Thin lines by the logarithm of the rise; the bounds that mean something; each text's own contours."""
+    levels = heights(surface)[1:-1]
     parts = [
-        _lines(go, made.surrogate, heights(surface)[1:-1], "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False)
+        _lines(go, made.surrogate, levels, "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False),
+        _labels(go, made.surrogate, levels[1::2]),
     ]
     if np.isfinite(made.band):
         level = made.origin.value + made.band
@@ -115,6 +120,21 @@ def _lines(
                       line={"color": colour, "width": width, "dash": dash}, hoverinfo="skip")  # fmt: skip
 
 
+def _labels(go: Any, surrogate: Any, levels: list[float]) -> Any:
+    """The value of contours, written at the point of each that is farthest to the lower right."""
+    spots = []
+    edge = 0.04 * np.subtract(surrogate.high, surrogate.low)
+    for level in levels:
+        lines = [line[((line > surrogate.low + edge) & (line < surrogate.high - edge)).all(axis=1)]
+                 for line in surrogate.contour(level)]  # fmt: skip
+        longest = max(lines, key=len, default=np.empty((0, 2)))
+        if len(longest):
+            spots.append((*longest[int(np.argmax(longest @ [1.0, -1.0]))], f"{level:.4g}"))
+    return go.Scatter(x=[x for x, _, _ in spots], y=[y for _, y, _ in spots], text=[text for _, _, text in spots],
+                      mode="text", textfont={"color": "rgba(255,255,255,0.9)", "size": 10}, showlegend=False,
+                      hoverinfo="skip", cliponaxis=True)  # fmt: skip
+
+
 def _points(go: Any, made: Landscape) -> list[Any]:
     """Marks on both halves, the path of a trajectory, and where was measured."""
     marks = reasonable(made)
@@ -128,6 +148,7 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         if all(a <= v <= b for v, a, b in zip(mark.at, made.surrogate.low, made.surrogate.high, strict=True))
     }  # fmt: skip
     texts = [html.escape(mark.said(name)) for name, mark in inside.items()]
+    beside = [f"{_UP[up]} {_RIGHT[right]}" for right, up in sides(inside).values()]
     hover = [
         f"{text}<br>loss {mark.loss.value:.4f} ± {mark.loss.error:.2g}" if mark.loss else text
         for text, mark in zip(texts, inside.values(), strict=True)
@@ -139,7 +160,7 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         go.Scatter3d(x=[p[0] for p in at], y=[p[1] for p in at], z=[height(p) for p in at],
                      **look | ({} if len(at) <= FEW else {"mode": "markers"}), showlegend=False,
                      marker={"size": 5, "color": _RED}, textfont={"color": _INK}),
-        go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, textposition="top center", showlegend=False,
+        go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, textposition=beside, showlegend=False,
                    marker={"size": 9, "color": _RED, "symbol": signs, "line": {"color": "white", "width": 1.5}},
                    textfont={"color": "white", "size": 12}),
         go.Scatter(x=[p[0] for p in made.points], y=[p[1] for p in made.points], mode="markers", name="measured",
@@ -166,7 +187,8 @@ def _line(go: Any, made: Landscape) -> Any:
                    name="measured, 2 standard errors of the change", marker={"size": 5, "color": _INK},
                    error_y={"type": "data", "array": error, "visible": True, "thickness": 1}),
         *(go.Scatter(x=[m.at[0]], y=[float(made(*m.at))], mode="markers+text", text=[html.escape(m.said(name))],
-                     textposition="top center", showlegend=False, marker={"size": 9, "color": _RED})
+                     textposition="bottom center" if name == "lowest" else "top center", showlegend=False,
+                     marker={"size": 9, "color": _RED})
           for name, m in reasonable(made).items() if made.surrogate.low[0] <= m.at[0] <= made.surrogate.high[0]),
     ])  # fmt: skip
     if made.plateau is not None and np.nanmax(made(x)) > 0.8 * made.plateau:

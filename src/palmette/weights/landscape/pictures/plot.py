@@ -10,12 +10,13 @@ import numpy as np
 
 from palmette.core.errors import MissingExtra
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable
+from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable, sides
 from palmette.weights.landscape.profile import Layers, Profile
 
-__all__ = ["figure_of", "plot"]
+__all__ = ["LOOK", "figure_of", "plot", "saved"]
 
-_STYLES = ("--", ":", "-.")
+LOOK = (28.0, -55.0)  # from where the surface is looked at: elevation, azimuth in degrees
+_STYLES = {"--": "dashed", ":": "dotted", "-.": "dashed and dotted"}
 _BACKGROUND = {"boxstyle": "round,pad=0.15", "facecolor": "#222222", "alpha": 0.55, "linewidth": 0}
 
 
@@ -24,12 +25,11 @@ def plot(made: Landscape | Profile | Layers, kind: str) -> bytes:
     return saved(figure_of(made), kind)
 
 
-def figure_of(made: Landscape | Profile | Layers, turn: float = -55.0, path: int | None = None) -> Any:
+def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> Any:
     """The figure.
 
     Args:
         made: what was measured.
-        turn: from where the surface is looked at, degrees.
         path: how many steps of a trajectory are drawn; all by default.
     """
     try:
@@ -42,7 +42,7 @@ def figure_of(made: Landscape | Profile | Layers, turn: float = -55.0, path: int
         wide = len(made.labels) == 2
         figure = Figure(figsize=(12, 6.4) if wide else (8.5, 6.2), dpi=110)
         if wide:
-            _planes(figure, made, turn, path)
+            _planes(figure, made, path)
         else:
             _lines(figure, made)
     else:
@@ -60,21 +60,23 @@ def figure_of(made: Landscape | Profile | Layers, turn: float = -55.0, path: int
     if isinstance(made, Layers):
         left = 0.04 + 0.0095 * max(len(row[0]) for row in made.rows)
     figure.subplots_adjust(bottom=(0.62 + 0.135 * len(lines)) / height, top=1 - 0.75 / height, left=min(left, 0.5),
-                           right=0.95, wspace=0.22)  # fmt: skip
+                           right=0.95, wspace=0.3)  # fmt: skip
     return figure
 
 
-def saved(figure: Any, kind: str) -> bytes:
+def saved(figure: Any, kind: str, dpi: int | None = None) -> bytes:
     """The bytes of a picture, without a date."""
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "palmette", "svg.fonttype": "none"}):
         out = io.BytesIO()
-        figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+        figure.savefig(
+            out, format=kind, dpi=dpi or "figure", metadata={"Date": None} if kind == "svg" else {"Software": None}
+        )
     return out.getvalue()
 
 
-def _planes(figure: Any, made: Landscape, turn: float, path: int | None) -> None:
+def _planes(figure: Any, made: Landscape, path: int | None) -> None:
     surface = drawn(made)
     solid, flat = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
     low, high = surface.ticks[0][0], surface.ticks[-1][0]
@@ -87,7 +89,7 @@ def _planes(figure: Any, made: Landscape, turn: float, path: int | None) -> None
     )
     solid.set(xlabel=made.labels[0], ylabel=made.labels[1], zlabel=made.unit)
     solid.locator_params(nbins=5)
-    solid.view_init(elev=28, azim=turn)
+    solid.view_init(*LOOK)
     _map(figure, flat, made, surface)
     _marks(flat, made, surface, path)
 
@@ -97,9 +99,9 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     bar = figure.colorbar(shown, ax=flat, ticks=[c for c, _ in surface.ticks])
     bar.ax.set_yticklabels([f"{v:.4g}" for _, v in surface.ticks], fontsize=8)
     bar.set_label(made.unit, fontsize=8)
-    flat.contour(
-        surface.x, surface.y, surface.z.T, levels=heights(surface)[1:-1], colors="white", linewidths=0.5, alpha=0.6
-    )
+    levels = heights(surface)[1:-1]
+    lines = flat.contour(surface.x, surface.y, surface.z.T, levels=levels, colors="white", linewidths=0.5, alpha=0.6)
+    flat.clabel(lines, levels=levels[1::2], fmt="%.4g", fontsize=6.5, colors="white")
     said = []
     if np.isfinite(made.band) and _crossed(surface, made.origin.value + made.band):
         level = made.origin.value + made.band
@@ -112,9 +114,9 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
         own = made.task(name).sheet(len(surface.x))[2]
         least = float(np.nanmin(own))
         levels = [least + share * (float(np.nanmax(own)) - least) for share in (0.02, 0.1, 0.3)]
-        style = _STYLES[i % len(_STYLES)]
+        style = list(_STYLES)[i % len(_STYLES)]
         flat.contour(surface.x, surface.y, own.T, levels=levels, colors="black", linewidths=1, linestyles=style)
-        said.append(f"black {style}: {name} alone")
+        said.append(f"black, {_STYLES[style]}: {name} alone")
     if surface.top is not None:
         said.append(f"drawn up to {surface.top:.3g}")
     if any(mark.off >= 5e-4 for mark in made.marks.values()):
@@ -134,19 +136,19 @@ def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None
         shown = steps if path is None else steps[:path]
         flat.plot([marks[name].at[0] for name in shown], [marks[name].at[1] for name in shown], "w.-", linewidth=1.2)
         marks = {name: mark for name, mark in marks.items() if name not in steps or name in shown}
-    middle = (surface.x[0] + surface.x[-1]) / 2
-    level = float(np.median([mark.at[1] for mark in marks.values()]))
-    for name, mark in marks.items():
-        if not (surface.x[0] <= mark.at[0] <= surface.x[-1] and surface.y[0] <= mark.at[1] <= surface.y[-1]):
-            continue
+    inside = {
+        name: mark for name, mark in marks.items()
+        if surface.x[0] <= mark.at[0] <= surface.x[-1] and surface.y[0] <= mark.at[1] <= surface.y[-1]
+    }  # fmt: skip
+    beside = sides(inside)
+    for name, mark in inside.items():
         on = mark.off < 5e-4
         flat.plot(
             *mark.at, "o" if on else "D", markersize=6, markerfacecolor="red" if on else "none", markeredgecolor="white"
         )
-        right = mark.at[0] > middle
-        flat.annotate(mark.said(name), mark.at, textcoords="offset points",
-                      xytext=(-7 if right else 7, 6 if mark.at[1] > level else -12), color="white", fontsize=8,
-                      ha="right" if right else "left", bbox=_BACKGROUND)  # fmt: skip
+        right, up = beside[name]
+        flat.annotate(mark.said(name), mark.at, textcoords="offset points", xytext=(7 * right, 6 if up > 0 else -12),
+                      color="white", fontsize=8, ha="left" if right > 0 else "right", bbox=_BACKGROUND)  # fmt: skip
 
 
 def _lines(figure: Any, made: Landscape) -> None:
@@ -155,7 +157,9 @@ def _lines(figure: Any, made: Landscape) -> None:
     x = np.linspace(low, high, 401)
     axis.plot(x, made(x), label="surrogate", color="#31688e", linewidth=2)
     for i, name in enumerate(made.tasks):
-        axis.plot(x, made.task(name)(x), _STYLES[i % len(_STYLES)], color="black", label=f"{name} alone", linewidth=1)
+        axis.plot(
+            x, made.task(name)(x), list(_STYLES)[i % len(_STYLES)], color="black", label=f"{name} alone", linewidth=1
+        )
     at = sorted(p for p in made.points if low <= p[0] <= high)
     error = [2 * made.points[p][1].error for p in at]
     axis.errorbar([p[0] for p in at], [made.points[p][0].value for p in at], yerr=error, fmt="o", markersize=3,

@@ -67,6 +67,7 @@ def as_json(made: Landscape | Profile | Layers) -> bytes:
             "labels": made.labels,
             "radii": made.radii,
             "held_out": made.held_out,
+            "within": made.within if np.isfinite(made.within) else None,
             "marks": marks,
         }
     return (json.dumps(said | {"columns": names, "points": plain}, indent=1, default=str) + "\n").encode()
