@@ -61,14 +61,18 @@ def heights(surface: Drawn, count: int = 12) -> list[float]:
     return [least + 10**s for s in np.linspace(low, high, count)]
 
 
-def sides(marks: dict[str, Mark]) -> dict[str, tuple[int, int]]:
-    """Where each name is written beside its mark, (-1 left or 1 right, -1 below or 1 above): away from the others."""
+def sides(marks: dict[str, Mark], low: float, high: float) -> dict[str, tuple[int, int]]:
+    """Where each name is written beside its mark, (-1 left or 1 right, -1 below or 1 above): away from the nearest
+    other, but towards the middle near the left and the right border, low and high.
+    """
     middle = np.median([mark.at for mark in marks.values()], axis=0) if marks else np.zeros(2)
     found = {}
     for name, mark in marks.items():
         near = [other.at for key, other in marks.items() if key != name]
         away = np.asarray(mark.at) - (min(near, key=lambda at: np.hypot(*np.subtract(at, mark.at))) if near else middle)
-        found[name] = (1 if away[0] >= 0 else -1, 1 if away[-1] > 0 or (away[-1] == 0 and away[0] >= 0) else -1)
+        share = (mark.at[0] - low) / (high - low)
+        right = share < 0.3 or (share <= 0.7 and away[0] >= 0)
+        found[name] = (1 if right else -1, 1 if away[-1] > 0 or (away[-1] == 0 and away[0] >= 0) else -1)
     return found
 
 

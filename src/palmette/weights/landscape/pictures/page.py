@@ -148,7 +148,10 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         if all(a <= v <= b for v, a, b in zip(mark.at, made.surrogate.low, made.surrogate.high, strict=True))
     }  # fmt: skip
     texts = [html.escape(mark.said(name)) for name, mark in inside.items()]
-    beside = [f"{_UP[up]} {_RIGHT[right]}" for right, up in sides(inside).values()]
+    beside = [
+        f"{_UP[up]} {_RIGHT[right]}"
+        for right, up in sides(inside, made.surrogate.low[0], made.surrogate.high[0]).values()
+    ]
     hover = [
         f"{text}<br>loss {mark.loss.value:.4f} ± {mark.loss.error:.2g}" if mark.loss else text
         for text, mark in zip(texts, inside.values(), strict=True)

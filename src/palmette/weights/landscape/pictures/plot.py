@@ -140,7 +140,7 @@ def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None
         name: mark for name, mark in marks.items()
         if surface.x[0] <= mark.at[0] <= surface.x[-1] and surface.y[0] <= mark.at[1] <= surface.y[-1]
     }  # fmt: skip
-    beside = sides(inside)
+    beside = sides(inside, surface.x[0], surface.x[-1])
     for name, mark in inside.items():
         on = mark.off < 5e-4
         flat.plot(
