@@ -26,6 +26,7 @@ try:
     from palmette.models.engines.torch_engine import TorchEngine
     from palmette.models.engines.torch_folder import read_model
     from palmette.weights.landscape.metric import Scored, TokenLoss, windows
+    from palmette.weights.landscape.products import products_for
     from palmette.weights.landscape.space import Space
 except ImportError as error:
     raise MissingExtra("the loss landscape", "landscape") from error
@@ -150,7 +151,7 @@ def _spec(space: Space, data: str, threads: int) -> dict[str, Any]:
     return {
         "model": _digest(space), "data": data,
         "dtype": str(space.dtype), "device": space.device.type, "threads": threads, "torch": torch.__version__,
-        "select": space.select,
+        "select": space.select, "products": products_for(torch.zeros(1, dtype=space.dtype, device=space.device)).name,
     }  # fmt: skip
 
 

@@ -23,11 +23,13 @@ class Products:
     """Ways to compute; weights are [in, out], x is [tokens, in].
 
     Args:
+        name: whose they are; the bits of a loss depend on it.
         linear: (x, weight, bias or None) to x · weight + bias.
         gelu: the same, through the tanh form of GELU (Hendrycks, Gimpel 2016, arXiv 1606.08415).
         onto: (h, x, weight, bias) to h + x · weight + bias; h may be overwritten.
     """
 
+    name: str
     linear: Callable[[Any, Any, Any], Any]
     gelu: Callable[[Any, Any, Any], Any]
     onto: Callable[[Any, Any, Any, Any], Any]
@@ -38,6 +40,7 @@ def _linear(x: Any, weight: Any, bias: Any) -> Any:
 
 
 PLAIN = Products(
+    "torch",
     _linear,
     lambda x, weight, bias: F.gelu(_linear(x, weight, bias), approximate="tanh"),
     lambda h, x, weight, bias: h.addmm_(x, weight).add_(bias),
@@ -49,6 +52,7 @@ def _one(x: Any, weight: Any, bias: Any, after: str = "none", kind: str = "") ->
 
 
 ONE = Products(
+    "onednn",
     _one,
     lambda x, weight, bias: _one(x, weight, bias, "gelu", "tanh"),
     lambda h, x, weight, bias: torch.ops.mkldnn._linear_pointwise.binary(x, h, weight.t(), bias, "add"),
