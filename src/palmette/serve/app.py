@@ -121,6 +121,8 @@ class App:
         if used is not None:
             self.metrics.tokens[exchange.model, "input"] += used.input
             self.metrics.tokens[exchange.model, "output"] += used.output
+        if not log.isEnabledFor(logging.INFO):
+            return
         log.info("%s", json.dumps({"path": route.path, "model": exchange.model, "status": exchange.status,
                                    "seconds": round(seconds, 4), "first": exchange.first and round(exchange.first, 4),
                                    "input": used and used.input, "output": used and used.output}))  # fmt: skip

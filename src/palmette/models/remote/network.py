@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from palmette.core.waiting import Way
 __all__ = ["drained", "joined"]
 
 HELD = 1 << 16  # bytes that are held back at most
+FRESH = 0.05  # seconds for which an open connection is taken to be open still
 TAIL, LINGER = 1 << 16, 0.25  # bytes and seconds that a stream may go on after its last event
 C = TypeVar("C", httpx2.Client, httpx2.AsyncClient)
 
@@ -85,6 +87,7 @@ class _AsyncStream(httpcore2.AsyncNetworkStream):
         self._inner, self._held = inner, _Held()
         self.aclose = inner.aclose  # type: ignore[method-assign]
         self._socket = inner.get_extra_info("socket")
+        self._fresh = 0.0
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """See httpcore2."""
@@ -109,6 +112,10 @@ class _AsyncStream(httpcore2.AsyncNetworkStream):
         if info == "is_readable" and self._socket is not None and hasattr(select, "poll"):
             if self._socket.fileno() < 0:
                 return True
+            now = time.monotonic()
+            if now < self._fresh:  # asked a moment ago; should it be closed meanwhile, the request is sent again
+                return False
+            self._fresh = now + FRESH
             asked = select.poll()
             asked.register(self._socket, select.POLLIN)
             return bool(asked.poll(0))
