@@ -141,7 +141,8 @@ class FastKernels(NumpyKernels):
         packed = np.empty((len(values) // len(limits), len(limits)), np.uint64)
         loop("pack")(values.view(np.uint32), packed)
         packed.sort(axis=1)  # key and position in one integer: distinct, so an unstable sort is as good as a stable one
-        loop("drop_ranked")(values, packed, key & _WORD, key >> 32 & _WORD, start, limits)
+        own = np.empty(len(limits), np.int64)
+        loop("drop_ranked")(values, packed, key & _WORD, key >> 32 & _WORD, start, limits, own)
         return None
 
     def variance(self, deltas: Array) -> Array:

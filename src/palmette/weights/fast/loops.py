@@ -271,13 +271,23 @@ def pack(bits: Any, packed: Any) -> None:
 
 
 @_compile
-def drop_ranked(values: Any, packed: Any, low: Any, high: Any, start: int, limits: Any) -> None:
-    """Zero where the draw is not below the limit of its rank."""
+def drop_ranked(values: Any, packed: Any, low: Any, high: Any, start: int, limits: Any, own: Any) -> None:
+    """Zero where the draw is not below the limit of its rank; `own` has room for the limits of a row by position."""
     rows, width = packed.shape
     for row in range(rows):
         for rank in range(width):
-            at = row * width + np.int64(packed[row, rank] & np.uint64(0xFFFFFFFF))
-            values[at] = values[at] if np.int64(_draw(low, high, start + at)) < limits[rank] else np.float32(0)
+            own[np.int64(packed[row, rank] & np.uint64(0xFFFFFFFF))] = limits[rank]
+        begin = start + row * width
+        part = values[row * width : (row + 1) * width]
+        if begin >> 32 == (begin + width) >> 32:  # 32-bit arithmetic only, which fills a vector register
+            first = np.uint32(begin & 0xFFFFFFFF)
+            far = np.uint32(high ^ np.uint32(np.uint32(begin >> 32) * np.uint32(0x9E3779B1)))
+            for i in range(width):
+                draw = _mixed(np.uint32(_mixed(np.uint32(np.uint32(first + np.uint32(i)) ^ low)) ^ far))
+                part[i] = part[i] if np.int64(draw) < own[i] else np.float32(0)
+        else:
+            for i in range(width):
+                part[i] = part[i] if np.int64(_draw(low, high, begin + i)) < own[i] else np.float32(0)
 
 
 @_compile

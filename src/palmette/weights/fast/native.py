@@ -30,7 +30,7 @@ SIGNATURES = {
     "dots": "f4* f4* i8 f8* f8*", "sizes": "f4* i8 f8* f8*", "products": "u2** u2* i8 i8 f8** f8** f8**",
     "count": "u4* u4 u4 i8*",
     "count_under": "u4* u4 u4 u4 u4 i8*", "keep": "i4* i4 i8", "drop": "f4* u4 u4 i8 u4", "pack": "u4* u8**",
-    "drop_ranked": "f4* u8** u4 u4 i8 i8*", "variance": "f4** f4* f8* f8*", "erase": "f4* f4*",
+    "drop_ranked": "f4* u8** u4 u4 i8 i8* i8*", "variance": "f4** f4* f8* f8*", "erase": "f4* f4*",
     "fuse": "f4** f4* f4* f4* f4*", "elect": "f4** f4* i8 f4* f4* f4*",
 }  # fmt: skip
 _SCALARS = {"f4": ctypes.c_float, "f8": ctypes.c_double, "i4": ctypes.c_int32, "i8": ctypes.c_int64,
