@@ -75,16 +75,11 @@ def command(
     """
     model, prompt = positionals(words)
     generation = Generation(**options)
-    if not is_remote(model) and (generation.system or generation.files):
-        raise UsageError(
-            f"--system and --file are said in a conversation: palmette chat {model} --system …; run continues a text"
-        )
     if is_remote(model):
         given = {"--strategy": strategy, "--view": views, "--template": template, "--show-probs": show_probs}
         refused = [name for name, value in given.items() if value]
         return run_remote(model, prompt, generation, refused, as_json, log, base_url)
-    if base_url is not None:
-        raise UsageError(f"--base-url is the address of an API, and {model} runs on this machine")
+    _refuse_what_is_said_to_apis(model, generation, base_url)
     strategy = strategy or generation.default_strategy
     chosen, own = strategy_from(strategy, generation)
     seen = [*common_views(views, generation), *own]
@@ -119,6 +114,16 @@ def command(
             _stream(decoding)
         refuse_the_unfinished(decoding, generation)
     return 0
+
+
+def _refuse_what_is_said_to_apis(model: str, generation: Generation, base_url: str | None) -> None:
+    """Options that mean nothing to a model on this machine, whose text is continued."""
+    if generation.system or generation.files:
+        raise UsageError(
+            f"--system and --file are said in a conversation: palmette chat {model} --system …; run continues a text"
+        )
+    if base_url is not None:
+        raise UsageError(f"--base-url is the address of an API, and {model} runs on this machine")
 
 
 def _fill(generation: Generation, model: str, prompt: str, file: str, plan: Plan, as_json: bool) -> int:
