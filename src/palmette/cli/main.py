@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. A verb's mod
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from typing import Any
 import click
 
 from palmette import __version__
-from palmette.core.errors import PalmetteError, near_miss
+from palmette.cli.verbs import Verbs
+from palmette.core.errors import PalmetteError
 
 __all__ = ["VERBS", "main"]
 
@@ -40,28 +40,10 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
-    """A group whose commands are modules of `palmette.cli`."""
+class Palmette(Verbs):
+    """All verbs."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order of the table."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Load a verb's module."""
-        if name not in VERBS:
-            return None
-        command = importlib.import_module(f"palmette.cli.{name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or name the near miss."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"no verb {args[0]!r}.{near_miss(args[0], VERBS)} Known: {', '.join(VERBS)}.")
-        return super().resolve_command(ctx, args)
+    package, table = "palmette.cli", VERBS
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a reader that has closed its end of the pipe is no error."""
@@ -71,13 +53,8 @@ class Verbs(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader is gone; nothing more can be written
             return 0
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs with their lines, without loading them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
 
-
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=Palmette, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="palmette")
 def palmette() -> None:
     """Run any LLM. Choose its tokens, its prompts and its weights, and see what each choice does.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
 
-from palmette.core.errors import near_miss
+from palmette.cli.verbs import Verbs
 
 __all__ = ["VERBS", "command"]
 
@@ -24,37 +25,13 @@ VERBS = {
     "conflicts": "What contradicts itself, with quotes.",
     "demo": "The course's lesson on its graph of twenty-two facts.",
 }
-_HOME = {"import": "import_"}  # a word of Python
 
 
-class Graphs(click.Group):
-    """A group whose commands are modules of this folder."""
+class Graphs(Verbs):
+    """Verbs of a knowledge graph."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order of the table."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Load a verb's module."""
-        if name not in VERBS:
-            return None
-        verb = importlib.import_module(f"palmette.cli.graph.{_HOME.get(name, name)}").command
-        assert isinstance(verb, click.Command)
-        return verb
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or name the near miss."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            known = f"palmette graph has {', '.join(VERBS)}"
-            raise click.UsageError(f"no verb {args[0]!r}.{near_miss(args[0], VERBS)} {known}.")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs with their lines, without loading them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+    package, table = "palmette.cli.graph", VERBS
+    home: ClassVar[Mapping[str, str]] = {"import": "import_"}  # a word of Python
 
 
 @click.group("graph", cls=Graphs, short_help="Knowledge graphs: build, ask, show, export.")

@@ -5,9 +5,12 @@ The first word chooses the verb; where it is none, it is a recipe, and the merge
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
+
+from palmette.cli.verbs import Verbs
 
 __all__ = ["VERBS", "command"]
 
@@ -22,21 +25,11 @@ VERBS = {
 }
 
 
-class Merging(click.Group):
+class Merging(Verbs):
     """A group whose first word may be left out."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order of the table."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Load a verb's module."""
-        if name not in VERBS:
-            return None
-        home = "run" if name == "plan" else name
-        found = importlib.import_module(f"palmette.cli.merge.{home}").command
-        assert isinstance(found, click.Command)
-        return found
+    package, table = "palmette.cli.merge", VERBS
+    home: ClassVar[Mapping[str, str]] = {"plan": "run"}
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -45,11 +38,6 @@ class Merging(click.Group):
         if args and args[0] in VERBS and args[0] not in ("run", "plan"):
             return args[0], self.get_command(ctx, args[0]), args[1:]
         return "run", self.get_command(ctx, "run"), args
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs with their lines, without loading them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
 
 
 @click.command(
