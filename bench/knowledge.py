@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from knowledge_store import Triple, median, store_part, world
 
 import palmette
 from palmette.core.masks import ids_of
@@ -37,37 +38,14 @@ from palmette.knowledge.extract.ingest import ingest
 from palmette.knowledge.extract.plain import definitions, mentions
 from palmette.knowledge.extract.reading import Plain
 from palmette.knowledge.retrieve.passages import Retriever
-from palmette.knowledge.retrieve.paths import path
 from palmette.knowledge.schema import OPEN, Schema
 from palmette.knowledge.store.bulk import load
 from palmette.knowledge.store.dump import canonical
-from palmette.knowledge.store.read import entity, facts
+from palmette.knowledge.store.read import entity
 from palmette.knowledge.store.sqlite import SqliteDatabase
 from palmette.knowledge.store.store import Known, Part, Store
 from palmette.knowledge.values import Entity, Mention, Piece, Statement
 from palmette.tokens.views.constrain import constrain
-
-THINGS, RELATIONS = 200_000, 50
-Triple = tuple[str, str, str]
-
-
-def world(size: int, seed: int = 0) -> list[Triple]:
-    """Unique facts with skewed in-degrees, in random order."""
-    draw = np.random.default_rng(seed)
-    things = max(50, min(THINGS, size // 5))
-    many = int(size * 1.08)
-    subjects = draw.integers(0, things, many)
-    relations = draw.integers(0, RELATIONS, many)
-    objects = (things * draw.random(many) ** 3).astype(int)
-    unique = list(dict.fromkeys(zip(subjects.tolist(), relations.tolist(), objects.tolist(), strict=True)))[:size]
-    random.Random(seed).shuffle(unique)
-    return [(f"entity {s}", f"relation {p}", f"entity {o}") for s, p, o in unique]
-
-
-def median(times: Sequence[float]) -> float:
-    """In milliseconds."""
-    return float(np.median(times)) * 1e3
-
 
 CLOCK = time.perf_counter
 
@@ -77,128 +55,6 @@ def timed(function: Callable[[], Any]) -> float:
     start = CLOCK()
     function()
     return CLOCK() - start
-
-
-# -- the store beside ladybug ------------------------------------------------------------------------------------------
-
-PEER = """
-import csv, json, sys, time, statistics, ladybug
-folder, asked, clock = sys.argv[1], json.load(open(sys.argv[2])), getattr(time, sys.argv[3])
-db = ladybug.Database(folder + "/ladybug.db"); c = ladybug.Connection(db)
-start = clock()
-c.execute("CREATE NODE TABLE E(name STRING, PRIMARY KEY(name))")
-c.execute("CREATE REL TABLE F(FROM E TO E, relation STRING)")
-c.execute(f"COPY E FROM '{folder}/things.csv'"); c.execute(f"COPY F FROM '{folder}/facts.csv'")
-out = {"load": clock() - start}
-c.set_max_threads_for_exec(1)  # as ours, and so that processor time is comparable
-def run(text, **values):
-    start = clock(); rows = c.execute(text, values).get_all(); return clock() - start, rows
-point, two, way, answers = [], [], [], []
-run("MATCH (a:E {name: $n})-[f:F]->(b:E) RETURN f.relation, b.name", n=asked["point"][0])
-for n in asked["point"]:
-    t, rows = run("MATCH (a:E {name: $n})-[f:F]->(b:E) RETURN f.relation, b.name", n=n)
-    point.append(t); answers.append(len(rows))
-for n in asked["two"]:
-    t, rows = run("MATCH (a:E {name: $n})-[:F*1..2]->(b:E) RETURN DISTINCT b.name", n=n)
-    two.append(t); answers.append(len(rows))
-for a, b in asked["path"]:
-    t, rows = run("MATCH p = (a:E {name: $a})-[:F* SHORTEST 1..8]-(b:E {name: $b}) RETURN length(p)", a=a, b=b)
-    way.append(t); answers.append(rows[0][0] if rows else None)
-out |= {k: statistics.median(v) * 1e3 for k, v in (("point", point), ("two", two), ("path", way))}
-json.dump(out | {"answers": answers}, sys.stdout)
-"""
-
-
-def store_part(size: int, peer: str) -> None:
-    """Load, point, two hops, shortest path; beside ladybug where it is given."""
-    triples = world(size)
-    with tempfile.TemporaryDirectory() as folder:
-        database = Path(folder) / "graph.db"
-        store = Store(SqliteDatabase(database))
-        wall, cpu = time.perf_counter(), time.process_time()
-        took = timed(lambda: load(store, triples))
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        rate, alone = len(triples) / wall, len(triples) / cpu
-        print(f"load        {len(triples):,} facts in {wall:.1f} s: {rate:,.0f} facts/s ({alone:,.0f} per second of "
-              f"processor time); load average {os.getloadavg()[0]:.1f}")  # fmt: skip
-        draw = random.Random(1)
-        names = sorted({s for s, _, _ in triples})
-        asked = {
-            "point": draw.sample(names, min(200, len(names))),
-            "two": draw.sample(names, min(60, len(names))),
-            "path": [draw.sample(names, 2) for _ in range(30)],
-        }
-        mine, answers = _ours(store, asked)
-        told = {
-            "point": "facts of a thing, as rows",
-            "two": "things within 2 hops, as rows",
-            "path": "shortest path, either direction",
-            "library": "facts of a thing, as values with what is the same",
-        }
-        for key, said in told.items():
-            print(f"{key:<11} {mine[key]:.3f} ms  {said}")
-        if peer:
-            _beside(peer, folder, triples, asked, mine, answers, took)
-        store.close()
-
-
-POINT = (
-    "SELECT r.name, o.name FROM entity e JOIN assertion a ON a.s = e.id JOIN relation r ON r.id = a.p "
-    "JOIN entity o ON o.id = a.o WHERE e.name = ? AND a.retracted_at IS NULL"
-)
-TWO = (
-    "WITH near AS MATERIALIZED (SELECT a.o FROM entity e JOIN assertion a ON a.s = e.id "
-    "WHERE e.name = ? AND a.retracted_at IS NULL), "
-    "far AS (SELECT o FROM near UNION "
-    "SELECT a.o FROM near JOIN assertion a ON a.s = near.o WHERE a.retracted_at IS NULL) "
-    "SELECT e.name FROM far CROSS JOIN entity e ON e.id = far.o"
-)
-
-
-def _ours(store: Store, asked: dict[str, Any]) -> tuple[dict[str, float], list[int | None]]:
-    """Medians in milliseconds; the peer is asked in its language, so the store is asked in SQL, then as a library."""
-    answers: list[int | None] = []
-    store.db.rows(POINT, asked["point"][:1])
-
-    def way(ends: Sequence[str]) -> None:
-        found = path(store, *ends)
-        answers.append(None if found is None else len(found))
-
-    def rows(sql: str, name: str) -> None:
-        answers.append(len(store.db.rows(sql, [name])))
-
-    times = {
-        "point": [timed(lambda n=n: rows(POINT, n)) for n in asked["point"]],
-        "two": [timed(lambda n=n: rows(TWO, n)) for n in asked["two"]],
-        "path": [timed(lambda e=e: way(e)) for e in asked["path"]],
-        "library": [timed(lambda n=n: facts(store, entity(store, n))) for n in asked["point"]],
-    }
-    return {key: median(found) for key, found in times.items()}, answers
-
-
-def _beside(
-    peer: str, folder: str, triples: list[Triple], asked: dict[str, Any], mine: dict[str, float],
-    answers: list[int | None], took: float,
-) -> None:  # fmt: skip
-    things = sorted({n for s, _, o in triples for n in (s, o)})
-    (Path(folder) / "things.csv").write_text("\n".join(things) + "\n")
-    (Path(folder) / "facts.csv").write_text("".join(f"{s},{o},{p}\n" for s, p, o in triples))
-    (Path(folder) / "asked.json").write_text(json.dumps(asked))
-    done = subprocess.run(
-        [peer, "-c", PEER, folder, f"{folder}/asked.json", CLOCK.__name__],
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"]},
-    )
-    if done.returncode:
-        print(f"ladybug failed: {done.stderr.strip().splitlines()[-1:]}")
-        return
-    its = json.loads(done.stdout)
-    same = sum(a == b for a, b in zip(answers, its["answers"], strict=True))
-    print(f"ladybug     the same answer to {same} of {len(answers)} questions; load {its['load']:.1f} s "
-          f"({its['load'] / took:.2f} × ours)")  # fmt: skip
-    for key in ("point", "two", "path"):
-        print(f"  {key:<9} {its[key]:.3f} ms: {its[key] / mine[key]:.0f} × ours")
 
 
 # -- removal -----------------------------------------------------------------------------------------------------------
@@ -572,7 +428,7 @@ def main() -> None:
     if given.processor:
         globals()["CLOCK"] = time.process_time
     parts: dict[str, Callable[[], None]] = {
-        "store": lambda: store_part(given.size, given.peer),
+        "store": lambda: store_part(given.size, given.peer, CLOCK),
         "remove": lambda: remove_part(given.size),
         "extract": lambda: extract_part(given.count or 1000),
         "confined": lambda: confined_part(given.count or 10_000),

@@ -16,7 +16,7 @@ from palmette.core.errors import BadParameter, NewerStore, NotAStore, StoreError
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve.passages import Retriever
-from palmette.knowledge.retrieve.paths import path
+from palmette.knowledge.retrieve.paths import near, path
 from palmette.knowledge.store import tables
 from palmette.knowledge.store.bulk import load
 from palmette.knowledge.store.dump import restore
@@ -140,6 +140,27 @@ def test_a_second_writer_is_told_and_readers_do_not_wait(server: str) -> None:
         open_store(server, schema=one.db._schema)  # type: ignore[attr-defined]
     for store in (one, two, only):
         store.close()
+
+
+def test_what_is_held_does_not_move_and_memory_has_the_same_facts(server: str) -> None:
+    store = fresh(server)
+    graph = Graph(store)
+    graph.say(("a", "r", "b"), ("b", "r", "c"), ("a", "s", "c"))
+    with graph.reading(in_memory=True) as held:
+        graph.say(("a", "r", "d"), ("a", "r", "b"))
+        graph.say(("a", "r", "b"), by="another")
+        assert held.triples("a") == [("a", "r", "b"), ("a", "s", "c")] and len(held.facts()) == 3
+        with pytest.raises(StoreReadOnly, match="held as it was"):
+            held.say(("x", "r", "y"))
+    for _ in range(2):
+        assert graph.store.memory.now() is not None
+        for name in "abcd":
+            mine, its = graph.facts(name), facts(store, entity(store, name))
+            assert mine == its and [f.support for f in mine] == [f.support for f in its]
+            assert graph.near(name, 2) == near(store, name, hops=2, when=When())
+        assert graph.near("a", 2, direction="in") == near(store, "a", hops=2, direction="in", when=When()) == []
+        graph.retract(("a", "r", "b"))
+    graph.close()
 
 
 def test_what_is_no_store_is_named_without_its_password(server: str) -> None:

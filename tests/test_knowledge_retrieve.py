@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmette.core.errors import BadParameter, UnknownName
-from palmette.knowledge.graph import open_store
+from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve import pagerank as pagerank_
 from palmette.knowledge.retrieve import snapshot as snapshot_
 from palmette.knowledge.retrieve.pagerank import Web, pagerank
@@ -179,6 +179,15 @@ def test_vectors_are_made_once_kept_in_the_store_and_go_with_their_document() ->
         Retriever(store).passages("x", way="dense")
     with pytest.raises(BadParameter, match="not 'dnse'"):
         Retriever(store).passages("x", way="dnse")  # type: ignore[arg-type]
+
+
+def test_a_store_that_may_not_be_written_is_searched_by_vectors_all_the_same() -> None:
+    embed = Letters()
+    with Graph(graphs.read(graphs.memory(), TEXTS), embedder=embed) as graph, graph.reading() as held:  # type: ignore[arg-type]
+        for _ in range(2):
+            best = held.passages("Bonn lies on the Rhine.", 2, way="dense")[0]
+            assert best.chunk.document == "bonn"
+        assert embed.asked == 7 and held.store.db.rows("SELECT count(*) FROM vector") == [(0,)]
 
 
 def test_rank_fusion_sums_reciprocal_ranks() -> None:

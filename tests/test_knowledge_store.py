@@ -439,3 +439,22 @@ def test_a_time_that_cannot_be_compared_is_refused(time: str) -> None:
         When(at=time)
     with pytest.raises(BadParameter, match="a time is written as in 2023"):
         graphs.memory().say([Statement(Entity("a"), "b", Entity("c"), valid_from=time)])
+
+
+def test_a_store_opened_twice_here_loses_nothing_to_another_process(tmp_path: Path) -> None:
+    """Opening it again once closed a file of its own, and with it the locks: the other process took the log away."""
+    one = Store(SqliteDatabase(tmp_path / "g.db"))
+    one.say(graphs.said(("a", "r", "b")))
+    two = Store(SqliteDatabase(tmp_path / "g.db"))
+    child = (
+        "import sys, graphs\nfrom palmette.knowledge.graph import open_store\n"
+        "open_store(sys.argv[1]).say(graphs.said(('a', 'r', sys.argv[2])))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    for name in ("c", "d"):
+        subprocess.run([sys.executable, "-c", child, str(tmp_path / "g.db"), name], check=True, env=env)
+        assert str(facts(one)[-1]) == str(facts(two)[-1]) == f"a r {name}"
+    one.say(graphs.said(("a", "r", "e")))
+    one.close()
+    two.close()
+    assert [f.object.name for f in facts(Store(SqliteDatabase(tmp_path / "g.db")))] == ["b", "c", "d", "e"]

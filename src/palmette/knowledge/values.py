@@ -6,9 +6,23 @@ Everything here is a frozen value with names instead of row numbers, so it means
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["Assertion", "Chunk", "Conflict", "Entity", "Fact", "Hop", "Mention", "Path", "Piece", "Quote", "Statement"]
+__all__ = [
+    "Assertion",
+    "Chunk",
+    "Conflict",
+    "Entity",
+    "Fact",
+    "Hop",
+    "Mention",
+    "Path",
+    "Piece",
+    "Quote",
+    "Statement",
+    "facts_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,11 @@ class Fact:
     quotes: tuple[Quote, ...] = field(default=(), compare=False)
 
     @property
+    def names(self) -> tuple[str, str, str]:
+        """Subject, relation and object as names."""
+        return self.subject.name, self.relation, self.object.name
+
+    @property
     def id(self) -> str:
         """A name that depends on the fact alone, the same in every store: F and ten hexadecimal digits.
 
@@ -120,6 +139,28 @@ class Fact:
 
     def __str__(self) -> str:
         return f"{self.subject} {self.relation} {self.object}"
+
+
+_SET = tuple(Fact.__dict__[name].__set__ for name in ("subject", "relation", "object", "support", "quotes"))
+
+
+def facts_of(rows: Iterable[tuple[Entity, str, Entity, int]]) -> list[Fact]:
+    """Many facts without quotes: what `Fact(*row)` makes, whose constructor asks five times whether it may set a field.
+
+    >>> facts_of([(Entity("Apple"), "created", Entity("iMac"), 2)])[0].support
+    2
+    """
+    new, (put_subject, put_relation, put_object, put_support, put_quotes) = Fact.__new__, _SET
+    found = []
+    for subject, relation, object, support in rows:
+        fact = new(Fact)
+        put_subject(fact, subject)
+        put_relation(fact, relation)
+        put_object(fact, object)
+        put_support(fact, support)
+        put_quotes(fact, ())
+        found.append(fact)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

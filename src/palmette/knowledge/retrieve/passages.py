@@ -19,6 +19,7 @@ from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
 from palmette.knowledge.retrieve.snapshot import Snapshot, snapshot
+from palmette.knowledge.store.base import Row
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Chunk
 
@@ -85,6 +86,10 @@ class Retriever:
         if self._web is None or self._web.stamp != self.store.db.changes():
             self._web = snapshot(self.store)
         return self._web
+
+    def lend(self, other: Retriever) -> None:
+        """Let another that searches the same store have what was made here."""
+        other._web, other._vectors = self._web, self._vectors
 
     def passages(self, question: str, most: int = 10, *, way: Way = "graph") -> list[Hit]:
         """The passages that a question needs, the best first.
@@ -154,7 +159,7 @@ class Retriever:
         return [(int(chunks[i]), float(scores[i])) for i in best]
 
     def _embedded(self, embedder: Embedder) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The vectors of all chunks, those that are missing made and kept in the store as float16."""
+        """The vectors of all chunks, those that are missing made, and kept as float16 if the store may be written."""
         stamp = self.store.db.changes()
         if self._vectors is not None and self._vectors[0] == stamp:
             return self._vectors[1:]
@@ -163,13 +168,17 @@ class Retriever:
             "SELECT c.id, c.text FROM chunk c WHERE NOT EXISTS "
             "(SELECT 1 FROM vector v WHERE v.chunk = c.id AND v.model = ?) ORDER BY c.id", (embedder.id,),
         )  # fmt: skip
+        unkept: list[Row] = []
         for start in range(0, len(missing), 64):
             some = missing[start : start + 64]
             made = _unit(embedder([text for _, text in some])).astype(np.float16)
+            rows = [(int(i), v.tobytes()) for (i, _), v in zip(some, made, strict=True)]
+            if db.read_only:
+                unkept += rows
+                continue
             with db.writing():
-                rows = [(embedder.id, int(i), v.tobytes()) for (i, _), v in zip(some, made, strict=True)]
-                db.load("vector", ("model", "chunk", "value"), rows)
-        found = db.rows("SELECT chunk, value FROM vector WHERE model = ? ORDER BY chunk", (embedder.id,))
+                db.load("vector", ("model", "chunk", "value"), [(embedder.id, *row) for row in rows])
+        found = sorted([*db.rows("SELECT chunk, value FROM vector WHERE model = ?", (embedder.id,)), *unkept])
         chunks = np.array([int(i) for i, _ in found], np.int64)
         vectors = np.array([np.frombuffer(v, np.float16) for _, v in found], np.float32)
         self._vectors = (db.changes(), chunks, vectors)

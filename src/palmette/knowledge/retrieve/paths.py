@@ -12,11 +12,12 @@ from itertools import pairwise
 
 from palmette.core.errors import BadParameter
 from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.network import Direction
 from palmette.knowledge.store.read import NOW, When, entity, triples
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Entity, Fact, Hop, Path
 
-__all__ = ["around", "path"]
+__all__ = ["around", "near", "path"]
 
 Triple = tuple[int, int, int]
 CAP = 50  # facts of one thing that a walk looks at
@@ -52,6 +53,44 @@ def around(
         if not frontier or len(found) >= most:
             break
     return triples(store, list(found)[:most])
+
+
+def near(
+    store: Store, start: str | Entity, *, hops: int = 1, direction: Direction = "any", when: When = NOW
+) -> list[Entity]:
+    """The things within so many hops of one, itself aside: the nearest first, those equally near by their names.
+
+    What is the same counts as one thing, under its oldest name.
+
+    Args:
+        store: the graph.
+        start: where from.
+        hops: how far.
+        direction: facts are walked "out" (subject to object), "in", or "any" way.
+        when: the times.
+    """
+    if hops < 1:
+        raise BadParameter(f"hops must be at least 1, not {hops!r}")
+    if direction not in ("out", "in", "any"):
+        raise BadParameter(f"direction must be 'out', 'in' or 'any', not {direction!r}")
+    if when is NOW and (network := store.memory.now()) is not None and (things := network.named(start)):
+        return network.near(things, hops, direction)
+    condition, values = when.sql()
+    ways = [w for w, d in ((("s", "o"), "out"), (("o", "s"), "in")) if direction in (d, "any")]
+    edge = entity(store, start)
+    seen, found = set(edge), list[Entity]()
+    for _ in range(hops):
+        reached: set[int] = set()
+        for here, there in ways:
+            for some in batches(edge):
+                sql = f"SELECT a.{there} FROM assertion a WHERE a.{here} IN ({marks(len(some))}) AND {condition}"
+                reached.update(i for (i,) in store.db.rows(sql, [*some, *values]))
+        edge = store.same.spread(reached - seen)
+        seen.update(edge)
+        found += _entities(store, {store.same.one(i) for i in edge})
+        if not edge:
+            break
+    return found
 
 
 def _facts_of(store: Store, entities: Sequence[int], when: When, cap: int) -> dict[int, list[Triple]]:
@@ -97,7 +136,7 @@ def path(
     ends = [{store.same.one(i) for i in entity(store, name)} for name in (start, goal)]
     meeting = ends[0] & ends[1]
     if meeting:
-        return Path(_entity(store, min(meeting)), ())
+        return Path(_entities(store, [min(meeting)])[0], ())
     above: list[dict[int, int]] = [dict.fromkeys(ids, -1) for ids in ends]
     edges = [sorted(ids) for ids in ends]
     for _ in range(most_hops):
@@ -166,6 +205,9 @@ def _hop(store: Store, a: int, b: int, when: When) -> Hop:
     return Hop(triples(store, [triple])[0], backwards)
 
 
-def _entity(store: Store, number: int) -> Entity:
-    name, type_, literal = store.db.rows("SELECT name, type, literal FROM entity WHERE id = ?", (number,))[0]
-    return Entity(name, type_, bool(literal))
+def _entities(store: Store, numbers: Iterable[int]) -> list[Entity]:
+    """By name."""
+    found = []
+    for some in batches(sorted(numbers)):
+        found += store.db.rows(f"SELECT name, type, literal FROM entity WHERE id IN ({marks(len(some))})", some)
+    return [Entity(name, type_, bool(literal)) for name, type_, literal in sorted(found)]

@@ -58,6 +58,14 @@ class Database(Protocol):
         """A transaction that no other writer interrupts: all of it or nothing. Inside another one, part of it."""
         ...
 
+    def still(self) -> AbstractContextManager[None]:
+        """A transaction that reads: what others write meanwhile is not seen in it."""
+        ...
+
+    def held(self) -> Database:
+        """The store as it is now on a connection of its own, which sees no later change and refuses to write."""
+        ...
+
     def changes(self) -> object:
         """A value that differs after anybody has written."""
         ...

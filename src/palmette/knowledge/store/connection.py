@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from palmette.core.errors import BadParameter, PalmetteError, StoreLocked
+from palmette.core.errors import BadParameter, PalmetteError, StoreLocked, StoreReadOnly
 from palmette.knowledge.store.base import Row
 
 __all__ = ["NOTHING", "Connection"]
@@ -31,13 +31,15 @@ class Connection(ABC):
         read_only: whether writing is refused.
     """
 
-    begin = "BEGIN"
+    begin, begin_reading = "BEGIN", "BEGIN"
     driver_errors: tuple[type[Exception], ...] = (UnicodeEncodeError,)
 
     def __init__(self, place: str, *, wait: float, read_only: bool) -> None:
         self.place, self.read_only = place, read_only
         self._wait, self._depth, self._lock = wait, 0, threading.RLock()
+        self._written = 0  # transactions of this connection
         self._connection: Any = None
+        self._fixed: int | None = None  # the stamp of the state that a held connection sees
 
     @abstractmethod
     def _do(self, sql: str, values: Sequence[Any]) -> Any:
@@ -88,6 +90,8 @@ class Connection(ABC):
             if self._depth:
                 yield
                 return
+            if self._fixed is not None:
+                raise StoreReadOnly(f"{self.place} is held as it was when reading began; write to the graph itself")
             self.run(self.begin)
             self._depth = 1
             try:
@@ -103,10 +107,32 @@ class Connection(ABC):
                 raise
             finally:
                 self._depth = 0
+                self._written += 1
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """A transaction that reads: what others write meanwhile is not seen in it."""
+        with self._lock:
+            if self._depth or self._fixed is not None:
+                yield
+                return
+            self.run(self.begin_reading)
+            try:
+                yield
+            finally:
+                self.run("COMMIT")
+
+    def _hold_still(self) -> None:
+        """See this state of the store from now on."""
+        self.run(self.begin_reading)
+        self._fixed, self.read_only = self.stamp(), True
 
     def changes(self) -> object:
         """A value that differs after anybody has written; inside a transaction, after each of its statements."""
-        return self._unsaved() if self._depth else self.stamp()
+        if self._fixed is not None:
+            return self._fixed
+        with self._lock:
+            return self._unsaved() if self._depth else self.stamp()
 
     @abstractmethod
     def _unsaved(self) -> object:

@@ -45,6 +45,7 @@ class PostgresDatabase(Connection):
         StoreError: if there is no connection; never with the password.
     """
 
+    begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     words: Mapping[str, str] = {"id": "BIGINT PRIMARY KEY", "blob": "BYTEA", "clustered": ""}
 
     def __init__(self, address: str, *, schema: str = "palmette", wait: float = 5.0, read_only: bool = False) -> None:
@@ -57,6 +58,7 @@ class PostgresDatabase(Connection):
         parts = urlsplit(address)
         place = f"postgresql://{parts.hostname or 'localhost'}{parts.path}#{schema}"
         super().__init__(place, wait=wait, read_only=read_only)
+        self._address = address
         self._schema, self._psycopg, self.driver_errors = schema, psycopg, (psycopg.Error, UnicodeEncodeError)
         with self._translated():
             self._connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
@@ -106,6 +108,16 @@ class PostgresDatabase(Connection):
 
     def _unsaved(self) -> object:
         return object()
+
+    def held(self) -> PostgresDatabase:
+        """The store as it is now: a transaction that reads, on a connection of its own."""
+        other = PostgresDatabase(self._address, schema=self._schema, wait=self._wait, read_only=True)
+        try:
+            other._hold_still()
+        except BaseException:
+            other.close()
+            raise
+        return other
 
     def version(self) -> int:
         """The store's version; 0 for an empty database."""

@@ -29,6 +29,7 @@ __all__ = [
     "numbers_of",
     "quoted",
     "relation_names",
+    "stated",
     "united",
 ]
 
@@ -147,12 +148,34 @@ def facts(
         f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a "
         f"WHERE {' AND '.join(where)} "
         f"GROUP BY a.s, a.p, a.o) f {_NAMED[1].replace('a.', 'f.')} "
-        "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type"
+        "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type, es.literal, eo.literal"
     )
     if most is not None:
         sql += " LIMIT ?"
         given.append(most)
     return [_fact(row) for row in store.db.rows(sql, given)]
+
+
+def stated(
+    store: Store,
+    subject: str | Entity | None = None,
+    relation: str | None = None,
+    object: str | Entity | None = None,
+    *,
+    when: When = NOW,
+    most: int | None = None,
+) -> list[Fact]:
+    """`facts` of names and all that is the same: from memory, where the facts are there as they are now.
+
+    Raises:
+        UnknownName: for a thing that the graph does not have.
+    """
+    if when is NOW and (network := store.memory.now()) is not None:
+        known = network.facts(subject, relation, object, most)
+        if known is not None:
+            return known
+    ends = [None if name is None else entity(store, name) for name in (subject, object)]
+    return facts(store, ends[0], relation, ends[1], when=when, most=most)
 
 
 def _fact(row: Sequence[Any]) -> Fact:

@@ -46,6 +46,8 @@ class SqliteDatabase(Connection):
         super().__init__(str(path), wait=wait, read_only=read_only)
         mode = ("ro&immutable=1" if _frozen(Path(path)) else "ro") if read_only else "rwc"
         target = ":memory:" if memory else f"file:{urllib.parse.quote(os.path.abspath(path))}?mode={mode}"
+        self._path = ":memory:" if memory else os.path.abspath(path)
+        self._seen = (-1, -1, 0)  # how much others and this connection had written when a stamp was read, and the stamp
         with self._translated():
             self._connection = sqlite3.connect(
                 target, uri=not memory, timeout=wait, isolation_level=None, check_same_thread=False
@@ -93,6 +95,36 @@ class SqliteDatabase(Connection):
     def _unsaved(self) -> object:
         return "unsaved", self._connection.total_changes
 
+    def changes(self) -> object:
+        """A value that differs after anybody has written; inside a transaction, after each of its statements.
+
+        The stamp is read again only where SQLite's own count says that another connection has written.
+        """
+        if self._fixed is not None:
+            return self._fixed
+        with self._lock:
+            if self._depth:
+                return self._unsaved()
+            with self._translated():
+                others = self._connection.execute("PRAGMA data_version").fetchone()[0]  # this one's own not counted
+            if self._seen[:2] != (others, self._written):
+                self._seen = (others, self._written, self.stamp())
+            return self._seen[2]
+
+    def held(self) -> SqliteDatabase:
+        """The store as it is now: a transaction that reads, or a copy of what is in memory only."""
+        other = SqliteDatabase(self._path, read_only=self._path != ":memory:", wait=self._wait)
+        try:
+            with self._lock, self._translated():
+                if self._path == ":memory:":
+                    self._connection.backup(other._connection)
+                other._hold_still()
+        except BaseException:
+            other.close()
+            raise
+        other.place = self.place
+        return other
+
     def version(self) -> int:
         """The store's version; 0 for an empty database."""
         return int(self.rows("PRAGMA user_version")[0][0])
@@ -138,8 +170,10 @@ class SqliteDatabase(Connection):
             return self._locked()
         if "readonly" in text or "read-only" in text:
             return StoreReadOnly(f"{self.place} may not be written; change the rights of the file and of its folder")
-        if "not a database" in text or "malformed" in text:
-            return NotAStore(f"{self.place} is damaged, or no SQLite database ({text})")
+        if "not a database" in text:
+            return NotAStore(f"{self.place} is a file of another kind, and no knowledge graph; nothing was changed")
+        if "malformed" in text:
+            return NotAStore(f"{self.place} is damaged ({text})")
         if "disk" in text and "full" in text:
             return StoreError(
                 f"{self.place}: the disk is full; the last transaction was taken back, nothing before it is lost"
@@ -148,13 +182,12 @@ class SqliteDatabase(Connection):
 
 
 def _check_file(path: Path, read_only: bool) -> None:
+    """The file is looked at and never opened here: closing it would drop the locks that SQLite holds on it for this
+    process, and another process could then put its log away while it is in use (sqlite.org/howtocorrupt.html, 2.2).
+    """
     if path.is_dir():
         raise NotAStore(f"{path} is a folder; a store is a file, such as {path / 'graph.db'}")
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\x00":
-                raise NotAStore(f"{path} is a file of another kind, and no knowledge graph; nothing was changed")
-    elif read_only or not path.parent.is_dir():
+    if not (path.is_file() and path.stat().st_size) and (read_only or not path.parent.is_dir()):
         where = f"there is no folder {str(path.parent)!r}" if not path.parent.is_dir() else "there is no such file"
         raise NotAStore(f"no store at {str(path)!r}: {where}")
 

@@ -17,6 +17,7 @@ from palmette.knowledge.schema import Schema
 from palmette.knowledge.store.admit import checked, named
 from palmette.knowledge.store.base import Database, batches, marks, migrate
 from palmette.knowledge.store.links import Same, resolve
+from palmette.knowledge.store.network import Memory
 from palmette.knowledge.values import Chunk, Entity, Mention, Piece, Statement
 
 __all__ = ["ASSERTION", "Known", "Part", "Store", "now"]
@@ -74,6 +75,7 @@ class Store:
             database.close()
             raise
         self.same = Same(database)
+        self.memory = Memory(database)
 
     def close(self) -> None:
         """Let go of the database."""
