@@ -20,31 +20,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from knowledge_questions import abstain_part, retrieve_part
 from knowledge_store import Triple, median, store_part, world
 
 import palmette
 from palmette.core.masks import ids_of
 from palmette.knowledge.answer.confined import GraphConstraint
-from palmette.knowledge.answer.evidence import CARE, gather
-from palmette.knowledge.documents.read import Document, document_of
+from palmette.knowledge.documents.read import document_of
 from palmette.knowledge.extract.by_model import ByEngine, Local
 from palmette.knowledge.extract.form import checked, facts_in
 from palmette.knowledge.extract.ingest import ingest
-from palmette.knowledge.extract.plain import definitions, mentions
 from palmette.knowledge.extract.reading import Plain
-from palmette.knowledge.retrieve.passages import Retriever
 from palmette.knowledge.schema import OPEN, Schema
 from palmette.knowledge.store.bulk import load
 from palmette.knowledge.store.dump import canonical
 from palmette.knowledge.store.read import entity
 from palmette.knowledge.store.sqlite import SqliteDatabase
-from palmette.knowledge.store.store import Known, Part, Store
-from palmette.knowledge.values import Entity, Mention, Piece, Statement
+from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Piece, Statement
 from palmette.tokens.views.constrain import constrain
 
 CLOCK = time.perf_counter
@@ -246,104 +244,6 @@ def _hub(engine: Any, names: Sequence[str]) -> list[float]:
             rule = GraphConstraint(engine, store, start=entity(store, "hub"), folder=Path(folder))
             took.append(timed(lambda rule=rule: rule.mask(rule.read(" hub -> leads to ->"))))
     return took
-
-
-# -- retrieval and abstention ------------------------------------------------------------------------------------------
-
-
-def samples(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The files of a folder."""
-    for file in sorted(Path(folder).glob("*.json")):
-        data = json.loads(file.read_text("utf-8"))
-        if isinstance(data, dict) and {"passages", "questions"} <= set(data):
-            yield file.stem, data
-
-
-def filled(data: dict[str, Any]) -> Store:
-    """The passages in a store, each a document with its title, read by rules; in one transaction."""
-    store, reader = Store(SqliteDatabase(":memory:")), Plain()
-    with store.db.writing():
-        for passage in data["passages"]:
-            add(store, reader, passage)
-    return store
-
-
-def add(store: Store, reader: Plain, passage: dict[str, str]) -> None:
-    """One passage as one piece, which is what the samples count."""
-    document = Document(passage["id"], passage["text"], passage["title"])
-    piece = Piece(0, len(document.text), document.text)
-    found = [Mention(Entity(document.title), 0, 0), *mentions(document.text)]
-    aliases = [(Entity(name), short) for name, short in definitions(document.text)]
-    part = Part(piece, document.hash, reader.read(piece, document.title).statements, found, aliases)
-    store.add_document(Known(document.name, document.title, document.hash, reader.recipe, ""), [part], model=reader.id)
-
-
-def retrieve_part(folder: str) -> None:
-    """The share of questions with all gold passages among the first, without a language model."""
-    for name, data in samples(folder):
-        store = filled(data)
-        search = Retriever(store)
-        search.web  # noqa: B018 - made before the clock runs
-        for way in ("words", "graph"):
-            start = time.perf_counter()
-            found = [[h.chunk.document for h in search.passages(q["question"], 10, way=way)] for q in data["questions"]]
-            took = (time.perf_counter() - start) / len(found)
-            gold = [set(q["gold"]) for q in data["questions"]]
-            recall = np.mean([len(set(f[:5]) & g) / len(g) for f, g in zip(found, gold, strict=True)])
-            every = {k: np.mean([g <= set(f[:k]) for f, g in zip(found, gold, strict=True)]) for k in (8, 10)}
-            print(f"retrieve    {name} ({len(found)} questions), by {way}: recall of 5 {recall:.1%}, all gold in 8 "
-                  f"{every[8]:.0%}, in 10 {every[10]:.0%}; {took * 1e3:.0f} ms a question")  # fmt: skip
-
-
-def abstain_part(folder: str, most: int = 0) -> None:
-    """Questions whose gold passages are taken out must be refused; those whose passages are there should not be.
-
-    Each question gives two numbers, how sure the graph is with its passages and without them; a care between them tells
-    them apart. The care that refuses 95 % is also learned on every second question, and measured on the others.
-    """
-    every = []
-    print("abstain     refused without their gold passages / refused with them; no call in either")
-    for name, data in samples(folder):
-        pairs = np.array(_sureness(data, most))
-        every.append(pairs)
-        print(f"            {name} ({len(pairs)} questions), at the default care {CARE}: {_refused(pairs, CARE)}; at "
-              + ", ".join(f"{care}: {_refused(pairs, care)}" for care in CARES))  # fmt: skip
-    for i in (0, 1) if every else ():
-        some, others = (np.concatenate([pairs[j::2] for pairs in every]) for j in (i, 1 - i))
-        care = float(np.quantile(some[:, 1], 0.95)) + 1e-9
-        print(
-            f"            a care of {care:.2f} refuses 95 % of one half of all; of the other: {_refused(others, care)}"
-        )
-
-
-CARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-
-def _sureness(data: dict[str, Any], most: int) -> list[tuple[float, float]]:
-    """For each question how sure the graph is with and without the gold passages; 0 where it has no fact to cite."""
-    store, reader = filled(data), Plain()
-    search = Retriever(store)
-    by_id = {p["id"]: p for p in data["passages"]}
-
-    def sure(question: str) -> float:
-        found = gather(search, question)
-        return found.support.sure if found.things and found.facts else 0.0
-
-    before = [sure(q["question"]) for q in data["questions"][: most or None]]
-    after = []
-    for question in data["questions"][: most or None]:
-        gold = list(dict.fromkeys(question["gold"]))
-        store.remove_all(gold)
-        after.append(sure(question["question"]))
-        with store.db.writing():
-            for number in gold:
-                add(store, reader, by_id[number])
-    return list(zip(before, after, strict=True))
-
-
-def _refused(pairs: Any, care: float) -> str:
-    """The share refused without and with the gold passages."""
-    return f"{np.mean(pairs[:, 1] < care):.0%} / {np.mean(pairs[:, 0] < care):.0%}"
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------

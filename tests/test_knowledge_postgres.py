@@ -11,8 +11,10 @@ import postgres
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_knowledge_calibrate import ASKED, TEXTS
 
 from palmette.core.errors import BadParameter, NewerStore, NotAStore, StoreError, StoreLocked, StoreReadOnly
+from palmette.knowledge.answer.calibrate import leave_gold_out
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve.passages import Retriever
@@ -177,3 +179,14 @@ def test_what_is_no_store_is_named_without_its_password(server: str) -> None:
     with pytest.raises(StoreError, match="no store of kind 'mysql'"):
         open_store("mysql://x/y")
     other.close()
+
+
+def test_what_is_taken_out_for_a_moment_is_there_again(server: str) -> None:
+    store = graphs.read(fresh(server), TEXTS)
+    before, search = graphs.dump(store), Retriever(store)
+    pairs = leave_gold_out(search, ASKED[:2])
+    assert [absent.support for _, absent in pairs] == [
+        absent.support for _, absent in leave_gold_out(Retriever(graphs.read(graphs.memory(), TEXTS)), ASKED[:2])
+    ]
+    assert graphs.dump(store) == before
+    store.close()

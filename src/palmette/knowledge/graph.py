@@ -14,6 +14,7 @@ from typing import Any
 from palmette.core.errors import BadParameter, StoreError
 from palmette.core.model import Model
 from palmette.knowledge.answer.ask import Answer, Mode, ask
+from palmette.knowledge.answer.calibrate import Asked, Calibration, calibrate
 from palmette.knowledge.answer.evidence import CARE
 from palmette.knowledge.answer.overview import Group, Overview, groups, overview
 from palmette.knowledge.documents.chunk import SIZE
@@ -207,6 +208,12 @@ class Graph:
         return ask(
             self.search, question, model, mode=mode, care=care, max_tokens=max_tokens, when=when, abstain=abstain
         )
+
+    def calibrate(self, questions: Sequence[Asked], *, refuse: float = 0.95) -> Calibration:
+        """Learn from questions, each with the names of all documents that answer it, the `care` under which `ask`
+        refuses such a share of questions that have no answer here; see `palmette.knowledge.answer.calibrate`.
+        """
+        return calibrate(self.search, questions, refuse=refuse)
 
     def passages(self, question: str, most: int = 10, *, way: Way = "graph") -> list[Hit]:
         """The passages that a question needs, the best first."""

@@ -14,6 +14,7 @@ __all__ = ["VERBS", "command"]
 VERBS = {
     "build": "Read documents into a store: Markdown, text, HTML, PDF.",
     "ask": "Answer a question with quotes, or say that the store does not.",
+    "calibrate": "Learn from questions how sure an answer must be.",
     "communities": "Groups of things that stand close together, with what is said of them.",
     "show": "Show the graph as text, as a page to explore, or as a picture.",
     "path": "The shortest way from one thing to another, with quotes.",

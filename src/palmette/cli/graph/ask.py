@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option(
     "--care",
     type=click.FloatRange(0, 1),
-    default=0.8,
+    default=0.843,
     show_default=True,
     help="How sure it must be that the store supports an answer; 0 answers anyway.",
 )

@@ -3,8 +3,8 @@ all.
 
 No model is asked. The facts are those around the things that the question names and those that were read in the
 passages found for it, ranked by where the walk through the graph spends its time and by the words they share with the
-question; a hub gives its best facts and not all. Where the question names nothing that the graph describes, or much of
-it is about what no passage and no fact mentions, there is no support, and whoever asks should be told so.
+question; a hub gives its best facts and not all. Where what the question names is described by nothing, or much of it
+is about what no passage and no fact mentions, there is too little support, and whoever asks should be told so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from palmette.knowledge.values import Fact
 
 __all__ = ["CARE", "Evidence", "gather"]
 
-CARE = 0.8  # how sure it must be that the graph supports an answer; bench/knowledge.py, part abstain, draws the curve
+CARE = 0.843  # how sure it must be that the graph supports an answer; chosen by bench/knowledge.py, part abstain
 FACTS, PASSAGES, HOPS = 40, 8, 2
 WEIGHED = 20  # passages that are held against the question
 Floats = NDArray[np.float64]
@@ -60,7 +60,7 @@ class Evidence:
         """Whether an answer can be supported."""
         if not self.facts and not self.passages:
             return False
-        return not self.care or (bool(self.things) and self.support.sure >= self.care)
+        return self.support.sure >= self.care
 
     @property
     def why(self) -> str:

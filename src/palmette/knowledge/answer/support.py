@@ -2,17 +2,19 @@
 
 Three shares of the question, each by the rarity of its words: how much of its names something is about (a passage
 titled so, or a fact that also speaks of something else that was asked), how much of its names is said word for word,
-and how much of all its words stands in one passage and one that is linked with it by name, so that a second hop counts
-and a stray word elsewhere does not. A logistic regression weighs them, fitted on questions whose passages are there and
-the same questions without them (bench/knowledge.py, part abstain). What says everything needs no weighing.
+and how much of all its words stands in one passage and one that is linked with it by name, one of the two being about
+what was named: so a second hop counts, and a stray word elsewhere does not. A logistic regression weighs them, fitted
+on questions whose passages are there and the same questions without them (bench/knowledge.py, part abstain). One
+passage that says everything of something described needs no weighing.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import key_of, spans_of, tokens_of
@@ -23,7 +25,7 @@ from palmette.knowledge.values import Chunk, Fact
 __all__ = ["Support", "beside", "stem", "support"]
 
 # Logistic regression: of what is described, said and spoken; the last is the constant.
-WEIGHTS = (3.6, 2.2, 1.4, -3.7)
+WEIGHTS = (2.57, 2.24, 2.19, -3.34)
 ALIKE = 0.5  # credit of a title that is the name but for what tells it from its namesakes
 NO_NAMES: Mapping[str, Sequence[str]] = {}
 BY_FACT = 0.5  # credit of a name that only facts of passages about nothing by name describe
@@ -35,6 +37,11 @@ _APART = re.compile(r'[,;:"“”()?!]')
 _DEMONYM = re.compile(r"[^\W\d_]{2,}(?:ish|ese|ian|ean|can|tch|nch|lsh)")
 _REQUESTS_WORDS = "tell say explain describe give list show name know please summarise summarize"
 _REQUESTS = frozenset(_REQUESTS_WORDS.split())
+_COMPARED_WORDS = """
+    older oldest younger youngest larger largest bigger biggest smaller smallest longer longest shorter shortest taller
+    tallest higher highest earlier earliest later latest newer newest
+"""
+_COMPARED = frozenset(_COMPARED_WORDS.split())
 _JOINTS_WORDS = "of the in to for a on de"
 _AUXILIARY_WORDS = "is are was were has have had did does do will would can could should may might must"
 _AUXILIARY = frozenset(_AUXILIARY_WORDS.split())
@@ -48,7 +55,8 @@ class Support:
     Args:
         described: the share of its names that something found is about, 0 to 1; one half where it names nothing.
         said: the share of its names that stand there word for word.
-        spoken: the share of its words that stand in one passage or in two that are linked.
+        spoken: the share of its words that stand in one passage or in two that are linked, one of them about a name.
+        whole: whether one passage says all of its words.
         missing: its words that nothing found has.
         asked: whether anything but its names is said at all; what destroyed Apple is not known by who founded it.
     """
@@ -56,20 +64,26 @@ class Support:
     described: float
     said: float
     spoken: float
+    whole: bool = False
     missing: tuple[str, ...] = ()
     asked: bool = True
 
     @property
     def sure(self) -> float:
         """How likely it is that an answer is there, 0 to 1."""
+        return self.weighed(WEIGHTS)
+
+    def weighed(self, weights: Sequence[float]) -> float:
+        """The same by other weights."""
         if not self.asked:
             return 0.0
-        if self.spoken >= 1 - 1e-9:
+        if self.whole and self.described:
             return 1.0
-        score = sum(w * x for w, x in zip(WEIGHTS, (self.described, self.said, self.spoken, 1.0), strict=True))
+        score = sum(w * x for w, x in zip(weights, (self.described, self.said, self.spoken, 1.0), strict=True))
         return 1 / (1 + math.exp(-score))
 
 
+@lru_cache(1 << 16)
 def stem(word: str) -> str:
     """A word without its ending, so that announced meets announcement.
 
@@ -107,14 +121,16 @@ def support(
     weight = _weights(store, asked)
     units = [_respelled(unit, also) for unit in _units(passages, facts)]
     if not weight or not units:
-        return Support(0.0, 0.0, 0.0, tuple(dict.fromkeys(w.word for w in asked if w.stem in weight)), False)
+        missing = tuple(dict.fromkeys(w.word for w in asked if w.stem in weight))
+        return Support(0.0, 0.0, 0.0, missing=missing, asked=False)
     had = [frozenset(weight.keys() & unit.stems) for unit in units]
-    total = sum(weight.values())
-    spoken = max(sum(weight[w] for w in words) for words in _reached(units, had)) / total
+    places = [list(_places(unit, asked)) for unit in units]
+    about = [unit.fact or 1.0 if found else 0.0 for unit, found in zip(units, places, strict=True)]
+    spoken = max(share * sum(weight[w] for w in words) for words, share in _reached(units, had, about))
     everything = frozenset().union(*had)
-    missing = dict.fromkeys(w.word for w in asked if w.stem in weight and w.stem not in everything)
+    missing = tuple(dict.fromkeys(w.word for w in asked if w.stem in weight and w.stem not in everything))
     names = _names(asked)
-    credit = _described(asked, names, units)
+    credit = _described(asked, names, units, places, weight.keys())
     marked = [i for i, w in enumerate(asked) if w.name and w.stem in weight]
     described = _mean([(weight[asked[i].stem], credit[i]) for i in marked])
     said = _mean([
@@ -123,7 +139,10 @@ def support(
         for name in names
     ])  # fmt: skip
     beside = weight.keys() - {asked[i].stem for name in names for i in name}
-    return Support(described, said, spoken, tuple(missing), not beside or bool(beside & everything))
+    return Support(
+        described, said, spoken / sum(weight.values()), weight.keys() in had, missing,
+        not beside or bool(beside & everything),
+    )  # fmt: skip
 
 
 # -- the question ------------------------------------------------------------------------------------------------------
@@ -152,7 +171,8 @@ def _words(question: str, lexicon: Lexicon) -> list[_Word]:
         high[0] = next(iter(lexicon.find(question)), (1,))[0] == spans[0][0]
     out, end = [], 0
     for (a, b, word), is_ in zip(spans, high, strict=True):
-        out.append(_Word(word, stem(word), is_, bool(_APART.search(question, end, a))))
+        sentence = word in STOP and "." in question[end:a]  # "… has an OBE. Does …"
+        out.append(_Word(word, stem(word), is_ and not sentence, sentence or bool(_APART.search(question, end, a))))
         end = b
     return out
 
@@ -188,8 +208,9 @@ def _weights(store: Store, asked: Sequence[_Word]) -> dict[str, float]:
 
 
 def _idle(asked: Sequence[_Word]) -> set[int]:
-    """The places of the words that no passage has to say."""
-    return {_kind(asked), _request(asked)}
+    """The places of the words that no passage has to say; "older" is none that says how old each of two things is."""
+    compared = {i for i, w in enumerate(asked) if w.word in _COMPARED and any(v.word == "or" for v in asked)}
+    return {_kind(asked), _request(asked), *compared}
 
 
 def _kind(asked: Sequence[_Word]) -> int:
@@ -243,9 +264,7 @@ class _Unit:
 
 def _units(passages: Sequence[Chunk], facts: Sequence[Fact]) -> list[_Unit]:
     out = [_unit(chunk.title, chunk.text) for chunk in passages]
-    named = {
-        c.document for c, unit in zip(passages, out, strict=True) if any(_holds_key(c.text, k) for k in unit.about)
-    }
+    named = {c.document for c, unit in zip(passages, out, strict=True) if _speaks_of(c, unit.about)}
     for fact in facts:
         free = [q for q in fact.quotes if q.document not in named]
         if free or not fact.quotes:
@@ -279,8 +298,12 @@ def _respelled(unit: _Unit, also: Mapping[str, Sequence[str]]) -> _Unit:
     )  # fmt: skip
 
 
-def _holds_key(text: str, key: str) -> bool:
-    return f" {key} " in f" {key_of(text)} "
+def _speaks_of(chunk: Chunk, keys: Sequence[str]) -> bool:
+    """Whether a passage says its title, as it does if that is a thing and not a heading such as "Notes"."""
+    title = key_of(chunk.title)
+    lines = (key_of(line) for line in chunk.text.splitlines())
+    body = f" {' '.join(line for line in lines if line != title)} "
+    return any(f" {key} " in body for key in keys)
 
 
 def _holds(line: str, asked: Sequence[_Word], place: Sequence[int]) -> bool:
@@ -288,36 +311,52 @@ def _holds(line: str, asked: Sequence[_Word], place: Sequence[int]) -> bool:
     return f" {' '.join(asked[i].stem for i in place)} " in line
 
 
-def _reached(units: Sequence[_Unit], had: Sequence[frozenset[str]]) -> Iterable[frozenset[str]]:
-    """The words of each unit alone, and of each two of which one names what the other is about."""
-    yield from had
+def _reached(
+    units: Sequence[_Unit], had: Sequence[frozenset[str]], about: Sequence[float]
+) -> Iterable[tuple[frozenset[str], float]]:
+    """The words of each unit alone, and of each two of which one names what the other is about; and how far one of
+    them is about what the question names.
+    """
+    yield from zip(had, about, strict=True)
     for i, one in enumerate(units):
         for j in range(i):
-            if had[i] | had[j] not in (had[i], had[j]) and (_leads(one, units[j]) or _leads(units[j], one)):
-                yield had[i] | had[j]
+            near = max(about[i], about[j])
+            if near and had[i] | had[j] not in (had[i], had[j]) and (_leads(one, units[j]) or _leads(units[j], one)):
+                yield had[i] | had[j], near
 
 
 def _leads(one: _Unit, other: _Unit) -> bool:
     return any(len(key) > 2 and f" {key} " in other.key for key in one.about)
 
 
-def _described(asked: Sequence[_Word], names: Sequence[Sequence[int]], units: Sequence[_Unit]) -> list[float]:
-    """For each word of the question, how far something is about the name that it belongs to: 0 to 1."""
-    credit = [0.0] * len(asked)
+def _places(unit: _Unit, asked: Sequence[_Word]) -> Iterable[tuple[int, int, float]]:
+    """Where the question says what a unit is about: (start, end, credit); a single word must be written as a name."""
     line = [w.stem for w in asked]
-    for unit in units:
-        titles = [] if unit.fact else [[stem(word) for word in key.split(" ")] for key in unit.about]
-        for title in titles:
-            more = {*titles[0]} - {*title} if {*title} < {*titles[0]} else set()  # what tells it from its namesakes
-            worth = 1.0 if not more or more & {*line} else ALIKE
-            for start in range(len(line) - len(title) + 1):
-                if line[start : start + len(title)] == title and (len(title) > 1 or asked[start].name):
-                    for i in range(start, start + len(title)):
-                        credit[i] = max(credit[i], worth)
-    content = {w.stem for w in asked if w.word not in STOP}
+    titles = [[stem(word) for word in key.split(" ")] for key in unit.about]
+    for title in titles:
+        more = {*titles[0]} - {*title} if {*title} < {*titles[0]} else set()  # what tells it from its namesakes
+        worth = 1.0 if not more or more & {*line} else ALIKE
+        for start in range(len(line) - len(title) + 1):
+            if line[start : start + len(title)] == title and (len(title) > 1 or asked[start].name):
+                yield start, start + len(title), worth
+
+
+def _described(
+    asked: Sequence[_Word], names: Sequence[Sequence[int]], units: Sequence[_Unit],
+    places: Sequence[Sequence[tuple[int, int, float]]], said: Set[str],
+) -> list[float]:  # fmt: skip
+    """For each word of the question, how far something is about the name that it belongs to, 0 to 1; `said` are the
+    stems with meaning, of which a fact must have another.
+    """
+    credit = [0.0] * len(asked)
+    for unit, found in zip(units, places, strict=True):
+        for start, end, worth in () if unit.fact else found:
+            for i in range(start, end):
+                credit[i] = max(credit[i], worth)
     for name in names:
-        others = content - {asked[i].stem for i in name}
-        worth = max((u.fact for u in units if u.fact and others & u.stems and _holds(u.line, asked, name)), default=0.0)
+        others = said - {asked[i].stem for i in name}
+        speaks = (u for u in units if u.fact and (others & u.stems or not others) and _holds(u.line, asked, name))
+        worth = max((u.fact for u in speaks), default=0.0)
         for i in name:
             credit[i] = max(credit[i], worth)
     return credit

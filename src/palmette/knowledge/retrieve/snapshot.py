@@ -104,7 +104,7 @@ def snapshot(store: Store, folder: Path | None = None) -> Snapshot:
     """
     changes = store.db.changes()
     stamp = store.db.stamp()
-    if not stamp or store.db.place == ":memory:" or not _large(store):
+    if changes != stamp or not stamp or store.db.place == ":memory:" or not _large(store):  # first: in a transaction
         return _made(store, changes)
     name = hashlib.blake2b(os.path.abspath(store.db.place).encode(), digest_size=12).hexdigest()
     path = (folder or cache_folder()) / f"web-{name}.npz"
