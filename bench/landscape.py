@@ -15,14 +15,13 @@ import copy
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from scipy.interpolate import RegularGridInterpolator
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from palmette.models.landscapes.subject import Subject
@@ -30,8 +29,10 @@ from palmette.weights.landscape.directions.base import Random
 from palmette.weights.landscape.directions.checkpoints import Principal
 from palmette.weights.landscape.evaluate import Local
 from palmette.weights.landscape.forward import slow
-from palmette.weights.landscape.measure import Plan, measure
+from palmette.weights.landscape.landscape import Landscape
+from palmette.weights.landscape.measure import measure
 from palmette.weights.landscape.metric import TokenLoss
+from palmette.weights.landscape.plan import Plan
 from palmette.weights.landscape.products import ONE
 from palmette.weights.landscape.space import Space
 
@@ -165,53 +166,64 @@ def points(count: int) -> None:
             print(row, flush=True)
 
 
-def picture(folder: Path, plane: str, tolerance: float, least: int, fresh: int, dtype: str = "float32") -> None:
+def picture(folder: Path, plane: str, most: int, fresh: int, dtype: str = "float32") -> None:
     """What a whole picture cost, and how far the surrogate is from the truth at points that it has not seen."""
     how = {"select": "", "tokens": 512, "length": 128, "dtype": dtype, "device": "cpu", "threads": 1}
     subject = Subject.open(folder, folder / "test.txt", "loss", **how)
     space, metric = subject.space, subject.metric
     if plane == "random":
         recipes: list[Any] = [Random(0), Random(1)]
-        plan = Plan(tolerance=tolerance, least=least, most=least)
+        plan = Plan(exact=True, most=most)
     else:
         checkpoints = tuple(sorted(str(path) for path in (folder / "checkpoints").iterdir()))
         recipes = [Principal(checkpoints, i) for i in (0, 1)]
-        plan = Plan(span=(-1.3, 1.3), tolerance=tolerance, least=least, most=least)
+        plan = Plan(span=(-1.3, 1.3), exact=True, most=most)
     d = [recipe.make(space, metric) for recipe in recipes]
     began = time.process_time()
     made = measure(space, metric, d, plan)
     spent = time.process_time() - began
-    low, high = np.array(made.surrogate.low), np.array(made.surrogate.high)
-    spots = low + (high - low) * np.random.default_rng(9).uniform(0, 1, (fresh, 2))
-    with Local(Space(metric.model), metric) as run:  # in float32, whatever the picture is in
-        run.aim(d)
-        truth = np.array([sums.sum() / metric.tokens for sums in run([tuple(spot) for spot in spots.tolist()])])
-    off = np.abs(made(*spots.T) - truth)
-    ticks = [np.linspace(a, b, GRID) for a, b in zip(low, high, strict=True)]
-    drawn = RegularGridInterpolator(ticks, made(*np.meshgrid(*ticks, indexing="ij")))
-    flat = np.abs(drawn(spots) - made(*spots.T))
-    inside = [v.value for at, (v, _) in made.points.items() if (low <= at).all() and (at <= high).all()]
+    box = np.array([made.surrogate.low, made.surrogate.high])
+    inside = [v.value for at, (v, _) in made.points.items() if (box[0] <= at).all() and (at <= box[1]).all()]
     reach = max(inside) - min(inside)
-    kind = f"{made.surrogate.kind} {made.surrogate.degree}"
-    print(f"{plane}, {dtype}: {len(made.points)} evaluations in {spent:.1f} CPU s, {kind}; "
-          f"±{high[0]:g}, loss {min(inside):.2f} to {max(inside):.2f}")  # fmt: skip
+    print(f"{plane}, {dtype}: {len(made.points)} evaluations in {spent:.1f} CPU s, {made.surrogate.kind}; "
+          f"±{made.surrogate.high[0]:g}, loss {min(inside):.2f} to {max(inside):.2f}")  # fmt: skip
+    off, drawn = _errors(made, metric, d, fresh)
     print(f"  at {fresh} fresh points: largest error {off.max() / reach:.3%} of the range, "
           f"root mean square {np.sqrt(np.mean(off**2)) / reach:.3%}; estimated below {made.within / reach:.3%}, "
           f"held out {made.held_out[0] / reach:.3%}")  # fmt: skip
-    print(f"  a drawn {GRID} × {GRID} grid of this very surface, between its points: {flat.max() / reach:.3%}, "
-          f"{np.sqrt(np.mean(flat**2)) / reach:.3%}")  # fmt: skip
+    print(f"  a drawn {GRID} × {GRID} grid at the same points: {drawn.max() / reach:.3%}, "
+          f"{np.sqrt(np.mean(drawn**2)) / reach:.3%}")  # fmt: skip
     if loss_landscapes is not None:
-        ids = subject.job.ids[subject.job.real.all(axis=1)]
-        step, setup = peer(metric.model, torch.from_numpy(ids), "filter")
-        with Local(space, metric) as run:
-            run.aim(d)
-            took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02)]))}, 15)
-        each, ours = took["peer"], took["ours"] * len(made.points)
-        whole = setup + GRID * GRID * each
-        print(
-            f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times "
-            f"our {ours:.1f} s"
-        )
+        _whole(subject, d, len(made.points), spent)
+
+
+def _errors(made: Landscape, metric: Any, d: Sequence[Any], fresh: int) -> tuple[Any, Any]:
+    """How far the surrogate is from the loss in float32, at fresh points; and a straight-sided surface over a grid."""
+    low, high = np.array(made.surrogate.low), np.array(made.surrogate.high)
+    spots = low + (high - low) * np.random.default_rng(9).uniform(0, 1, (fresh, 2))
+    width = (high - low) / (GRID - 1)
+    cell = np.floor((spots - low) / width)
+    corners = [low + width * (cell + corner) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    with Local(Space(metric.model), metric) as run:
+        run.aim(d)
+        at = [tuple(spot) for group in (spots, *corners) for spot in group.tolist()]
+        found = np.array([sums.sum() / metric.tokens for sums in run(at)]).reshape(5, fresh)
+    x, y = ((spots - low) / width - cell).T
+    flat = (1 - x) * ((1 - y) * found[1] + y * found[2]) + x * ((1 - y) * found[3] + y * found[4])
+    return np.abs(made(*spots.T) - found[0]), np.abs(flat - found[0])
+
+
+def _whole(subject: Subject, d: Sequence[Any], count: int, spent: float) -> None:
+    """Our whole picture beside theirs, both from the seconds of a point measured in turns."""
+    ids = subject.job.ids[subject.job.real.all(axis=1)]
+    step, setup = peer(subject.metric.model, torch.from_numpy(ids), "filter")
+    with Local(subject.space, subject.metric) as run:
+        run.aim(d)
+        took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02 + 0.001 * i)]))}, 15)
+    each, ours = took["peer"], took["ours"] * count
+    whole = setup + GRID * GRID * each
+    print(f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times "
+          f"our {ours:.1f} s ({count} points of {took['ours']:.4f} s; {spent:.1f} s with all around them)")  # fmt: skip
 
 
 def main() -> None:
@@ -228,9 +240,9 @@ def main() -> None:
         points(given.points)
     if given.model is not None:
         for dtype in ["float32"] + ["bfloat16"] * (not slow("cpu")):
-            picture(given.model, "random", 1e-3, 91, given.fresh, dtype)
-            picture(given.model, "trajectory", 1e-3, 91, given.fresh, dtype)
-            picture(given.model, "trajectory", 1e-3, 281, given.fresh, dtype)
+            picture(given.model, "random", 101, given.fresh, dtype)
+            for most in (101, 150, 200):
+                picture(given.model, "trajectory", most, given.fresh, dtype)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 from numpy.polynomial import chebyshev
+from scipy.interpolate import RBFInterpolator
 
 from palmette.core.errors import BadParameter, MismatchedModels, OutputError
 from palmette.weights.landscape.directions.base import Like, Quantised, Random, cosine
@@ -22,11 +23,14 @@ from palmette.weights.landscape.directions.curvature import Curvature, lanczos
 from palmette.weights.landscape.directions.slope import Gradient, Hessian
 from palmette.weights.landscape.evaluate import Local
 from palmette.weights.landscape.lint import comparable
-from palmette.weights.landscape.measure import Plan, measure, plateau
+from palmette.weights.landscape.measure import measure, plateau
 from palmette.weights.landscape.metric import Scored, TokenLoss, difference, estimate, windows
+from palmette.weights.landscape.plan import Plan
 from palmette.weights.landscape.products import PLAIN, Linear, products_for
 from palmette.weights.landscape.profile import measure_layers, measure_profile
-from palmette.weights.landscape.sampler import levels, lobatto, padua
+from palmette.weights.landscape.radial import Radial
+from palmette.weights.landscape.refine import NEAR, Refinement, grid
+from palmette.weights.landscape.sampler import levels, lobatto
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Store
 from palmette.weights.landscape.surrogate import Surrogate
@@ -274,15 +278,14 @@ def test_chebyshev_points_hold_those_of_the_grid_before() -> None:
         assert set(lobatto(n).tolist()) <= set(lobatto(2 * n - 1).tolist())
 
 
-@pytest.mark.parametrize("kind", ["chebyshev", "spline", "cubic", "quintic"])
+@pytest.mark.parametrize("kind", ["spline", "cubic", "quintic"])
 def test_a_surrogate_is_the_function_it_went_through(kind: str) -> None:
     x = (lobatto(17) + 1) * 1.5 - 1
     f = lambda a, b: np.exp(-a) + np.sin(2 * b) + a * b  # noqa: E731
     spots = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
-    made = Surrogate((-1.0, -1.0), (2.0, 2.0), spots, f(*spots.T), kind, 16)  # type: ignore[arg-type]
+    made = Surrogate((-1.0, -1.0), (2.0, 2.0), spots, f(*spots.T), kind)  # type: ignore[arg-type]
     spots = np.random.default_rng(0).uniform(-1, 2, (2, 300))
-    limit = 1e-5 if kind == "chebyshev" else 2e-2
-    assert np.abs(made(*spots) - f(*spots)).max() < limit
+    assert np.abs(made(*spots) - f(*spots)).max() < 2e-2
     assert np.abs(made(*spots[:, :9]) - made(*spots)[:9]).max() < 1e-12
     slope = made.gradient(0.5, 0.25)
     assert slope == pytest.approx([-np.exp(-0.5) + 0.25, 2 * np.cos(0.5) + 0.5], abs=2e-2)
@@ -292,7 +295,7 @@ def test_minimum_barrier_and_basin_of_known_functions() -> None:
     x = lobatto(17) * 2
     spots = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
     a, b = spots.T
-    bowl = Surrogate((-2.0, -2.0), (2.0, 2.0), spots, (a - 0.5) ** 2 + 4 * (b + 0.25) ** 2 + 1, "chebyshev", 4)
+    bowl = Surrogate((-2.0, -2.0), (2.0, 2.0), spots, (a - 0.5) ** 2 + 4 * (b + 0.25) ** 2 + 1, "quintic")
     at, value = bowl.argmin()
     assert at == pytest.approx((0.5, -0.25), abs=1e-3) and value == pytest.approx(1, abs=1e-6)
     assert bowl.barrier((-1, 0), (1, 0))[0] == pytest.approx(0, abs=1e-9)
@@ -356,14 +359,13 @@ def _misses(seed: int, axes: int, plan: Plan) -> tuple[float, float, float]:
     return float(np.abs(made(*np.array(spots).T) - truth).max()), made.within, made.held_out[0]
 
 
-@pytest.mark.parametrize(("axes", "most"), [(1, 9), (2, 36), (2, 91)])
+@pytest.mark.parametrize(("axes", "most"), [(1, 9), (2, 57), (2, 91)])
 def test_the_stated_error_of_the_surrogate_is_true(axes: int, most: int) -> None:
     plan = Plan(span=(-1, 1), tolerance=1e-9, least=most, most=most)
     found = np.array([_misses(seed, axes, plan) for seed in range(20)])
-    error, said, held = found.T
+    error, said = found.T[:2]
     assert np.mean(error <= said) >= 0.9  # 95 % is meant; of 20 planes two may miss
     assert np.median(said / error) <= 6
-    assert axes == 1 or np.mean(error <= held) < 0.5  # the largest error at ten points is no bound
 
 
 def test_a_grid_says_its_error_from_held_out_points() -> None:
@@ -437,42 +439,67 @@ def test_chebyshev_error_falls_geometrically() -> None:
 # -- what a surface is fitted with -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("degree", [12, 18, 24])
-def test_padua_points_determine_every_polynomial_of_their_degree(degree: int) -> None:
-    f = lambda a, b: (a - 0.7 * b) ** degree + b  # noqa: E731
-    nodes, spots = padua(degree), np.random.default_rng(0).uniform(-1, 1, (2, 200))
-    assert len(nodes) == (degree + 1) * (degree + 2) // 2
-    made = Surrogate((-1.0, -1.0), (1.0, 1.0), nodes, f(*nodes.T), "chebyshev", degree)
-    assert np.abs(made(*spots) - f(*spots)).max() < 1e-9 * np.abs(f(*nodes.T)).max()
+@pytest.mark.parametrize("power", [3, 5])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_radial_functions_are_scipys_and_what_is_left_out_is_what_others_say(power: int, axes: int) -> None:
+    draw = np.random.default_rng(power)
+    ticks = np.linspace(-1, 1, 25 if axes == 1 else 5)
+    nodes = np.stack(np.meshgrid(*[ticks] * axes), -1).reshape(25, axes) + draw.uniform(-0.02, 0.02, (25, axes))
+    values, spots = draw.normal(size=25), draw.uniform(-1, 1, (50, axes))
+    kernel, degree = {3: ("cubic", 1), 5: ("quintic", 2)}[power]
+    made = Radial(nodes, power)
+    theirs = RBFInterpolator(nodes, values, kernel=kernel, degree=degree)(spots)
+    assert made(spots, values[:, None])[:, 0] == pytest.approx(theirs, abs=1e-6 * np.abs(theirs).max())
+    for i in (0, 7, 24):
+        others = np.arange(25) != i
+        said = Radial(nodes[others], power)(nodes[[i]], values[others, None])[0, 0]
+        assert abs(values[i] - said) == pytest.approx(abs(made.left_out(values)[i]), rel=1e-5)
 
 
-@pytest.mark.parametrize("degree", [7, 9, 12])
-def test_the_first_points_determine_their_polynomial(degree: int) -> None:
-    used: list[Any] = []
-    for level in levels(2):
-        used += level.points
-        if len(used) == (degree + 1) * (degree + 2) // 2:
-            break
-    f = lambda a, b: (a + 0.5 * b) ** degree - a * b  # noqa: E731
-    nodes = np.array(used)
-    made = Surrogate((-1.0, -1.0), (1.0, 1.0), nodes, f(*nodes.T), "chebyshev", degree)
-    spots = np.random.default_rng(1).uniform(-1, 1, (2, 200))
-    assert np.abs(made(*spots) - f(*spots)).max() < 1e-10
+def _refined(f: Any, count: int) -> tuple[Any, Any]:
+    refinement = Refinement()
+    places = refinement.first()
+    while len(places) < count:
+        nodes = np.array(places)
+        places += refinement.more(nodes, f(*nodes.T))
+    nodes = np.array(places)
+    return nodes, Radial(nodes, 5)
+
+
+def test_refinement_repeats_no_point_and_holds_the_first_grid() -> None:
+    nodes, _ = _refined(lambda a, b: np.exp(a + np.sin(3 * b)), 150)
+    assert len({tuple(p) for p in nodes.tolist()}) == len(nodes) and np.abs(nodes).max() == 1
+    assert set(grid()) <= {tuple(p) for p in np.array(np.meshgrid(lobatto(9), lobatto(9))).reshape(2, -1).T.tolist()}
+    far = np.linalg.norm(nodes[:, None] - nodes, axis=-1) + np.eye(len(nodes))
+    assert far.min() > NEAR
+    assert np.array_equal(_refined(lambda a, b: np.exp(a + np.sin(3 * b)), 150)[0], nodes)
+
+
+def test_a_kink_gets_the_points() -> None:
+    kink = lambda a, b: a**2 + 0.3 * b + np.tanh(12 * (a + b - 1.4))  # noqa: E731
+    nodes, way = _refined(kink, 140)
+    assert np.mean(np.abs(nodes.sum(axis=1) - 1.4) < 0.5) > 0.4  # of an eighth of the plane
+    even = np.array(np.meshgrid(lobatto(12), lobatto(12))).reshape(2, -1).T
+    spots = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+
+    def error(way: Any) -> float:
+        return float(np.std(way(spots, kink(*way.nodes.T)[:, None])[:, 0] - kink(*spots.T)))
+
+    assert error(way) < 0.3 * error(Radial(even, 5))
 
 
 def test_levels_repeat_no_point_and_grids_are_refused_when_too_small() -> None:
-    for axes in (1, 2):
-        points = [p for level in levels(axes) for p in level.points]
-        assert len(points) == len(set(points))
+    points = [p for level in levels(1) for p in level.points]
+    assert len(points) == len(set(points))
     assert len(next(levels(2, grid=5)).points) == 25
     with pytest.raises(BadParameter, match="at least 4"):
         next(levels(1, grid=3))
 
 
 def test_many_functions_are_carried_along_at_once() -> None:
-    nodes = padua(7)
+    nodes = np.array(grid())
     values = np.stack([nodes[:, 0] ** 2, nodes[:, 1], np.ones(len(nodes))], -1)
-    made = Surrogate((-1.0, -1.0), (1.0, 1.0), nodes, values, "chebyshev", 7)
+    made = Surrogate((-1.0, -1.0), (1.0, 1.0), nodes, values, "quintic")
     assert made(0.5, -0.25) == pytest.approx([0.25, -0.25, 1.0])
     assert made.of(values[:, 1])(0.5, -0.25) == pytest.approx(-0.25)
 

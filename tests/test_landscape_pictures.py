@@ -41,7 +41,7 @@ def made(axes: int = 2) -> Landscape:
     origin, radii, labels = Estimate(1.0, 0.1), (0.9, 0.8)[:axes], ("α", HOSTILE)[:axes]
     marks = {"the model": Mark((0.0,) * axes), HOSTILE: Mark((0.5,) * axes, 0.1, Estimate(2.0, 0.1)),
              "step 2": Mark((0.7,) * axes), "outside": Mark((7.0,) * axes), "lowest": Mark((0.0,) * axes)}  # fmt: skip
-    surrogate = Surrogate(*box, nodes, values, "chebyshev", 8)
+    surrogate = Surrogate(*box, nodes, values, *(("chebyshev", 8) if axes == 1 else ("quintic", 0)))
     sums = surrogate.of(np.stack([values, 2 * values], -1))
     tasks = {"one": np.array([0]), HOSTILE: np.array([1])}
     return Landscape(surrogate, labels, points, origin, (0.01, 0.005), radii, facts, ["only 10 tokens"], marks, sums,

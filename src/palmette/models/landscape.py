@@ -21,7 +21,8 @@ from palmette.weights.landscape.directions.checkpoints import Principal, tensors
 from palmette.weights.landscape.directions.slope import Hessian
 from palmette.weights.landscape.evaluate import Evaluator, Progress, quiet
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.measure import Extra, Plan, measure, measure_shard
+from palmette.weights.landscape.measure import Extra, measure, measure_shard
+from palmette.weights.landscape.plan import Plan
 from palmette.weights.landscape.profile import Layers, Profile, measure_layers, measure_profile
 from palmette.weights.landscape.sharpness import Sharpness, measure_sharpness
 from palmette.weights.landscape.store import Store

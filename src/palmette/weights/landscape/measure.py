@@ -1,4 +1,4 @@
-"""Measuring a line or a plane: level after level of points until the surrogate is close enough everywhere."""
+"""Measuring a line or a plane: points until the surrogate is close enough everywhere, and what is said about it."""
 
 from __future__ import annotations
 
@@ -9,69 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape import lint
-from palmette.weights.landscape.choose import Choice, choose
 from palmette.weights.landscape.directions.checkpoints import differences, project
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
+from palmette.weights.landscape.fit import Fit, fit, shared
 from palmette.weights.landscape.landscape import Landscape, Mark
 from palmette.weights.landscape.metric import Metric, difference, estimate
-from palmette.weights.landscape.sampler import levels
+from palmette.weights.landscape.plan import Plan, Span
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Key, Store
 
 __all__ = ["Extra", "Plan", "measure", "measure_shard", "plateau"]
 
-Span = tuple[float, float]
-BUDGET = 101  # evaluations of a plane up to its first full level, all in all
-HELD_OUT = (5, 8)  # random points that only check the surrogate: at least, and on a line
+BUDGET = {1: 22, 2: 101}  # evaluations of a line or plane that progress begins with: most need no more
 SCAN = (1.0, 0.5, 0.25, 0.125, 0.0625)  # radii tried, in units of the directions
 ON = 1e-4  # ‖off the plane‖ / ‖θ‖ up to which a point lies on it
 SPOTS = 4  # points computed in float32, too, when the picture is not
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a line or plane is measured.
-
-    Args:
-        labels: of the axes.
-        span: the coordinates' range, one for all axes or one each; None for ± the largest radius at which the loss is
-            still below the plateau.
-        tolerance: the surrogate's largest error that is small enough, as a share of the range of losses; errors below
-            the standard error of the changes are small enough in any case.
-        grid: points an axis of a plain grid, instead of Chebyshev points.
-        least, most: points that the surrogate goes through.
-        seed: of the held-out points.
-        facts: what the caption says besides.
-        recipes: the directions' recipes, for the caption and the lint.
-        of: how the points are told from others in the store.
-        origin: what pictures call the model at the origin.
-    """
-
-    labels: tuple[str, ...] = ("α", "β")
-    span: Span | Sequence[Span] | None = None
-    tolerance: float = 1e-3
-    grid: int | None = None
-    least: int = 0
-    most: int = 400
-    seed: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    recipes: Sequence[Mapping[str, Any]] = ()
-    of: str = ""
-    origin: str = "the model"
-
-    def boxes(self, axes: int) -> list[Span] | None:
-        """The range of each axis."""
-        if self.span is None:
-            return None
-        pairs: Sequence[Any] = [self.span] * axes if isinstance(self.span[0], (int, float)) else self.span
-        for pair in pairs:
-            if not (len(pair) == 2 and pair[0] < pair[1]):
-                raise BadParameter(f"the span should rise, not {tuple(pair)}")
-        return [(float(a), float(b)) for a, b in pairs]
 
 
 @dataclass(frozen=True)
@@ -123,12 +78,12 @@ def measure(
         evaluator.aim(directions)
         probe = Probe(evaluator, metric, kept, axes, progress, plan.of)
         before = len(kept)
-        probe.expected = before + (BUDGET if axes == 2 else 9 + sum(HELD_OUT))
+        probe.expected = before + BUDGET[axes]
         probe.sums((0.0,) * axes)
         scanned: list[Key] = []
         if boxes is None:
             boxes = [_scan(probe, metric, scanned)] * axes
-        found = _fitted(probe, boxes, plan, scanned)
+        found = fit(probe, boxes, plan, scanned)
         made = _landscape(probe, space, metric, directions, plan, found)
         _mark(made, evaluator, probe, space, metric, directions, extra)
     if space.dtype != torch.float32:
@@ -141,7 +96,7 @@ def measure_shard(
     space: Space, metric: Metric, directions: Sequence[Any], plan: Plan, shard: tuple[int, int], store: Store, *,
     progress: Progress = quiet, run: Evaluator | None = None,
 ) -> int:  # fmt: skip
-    """Measure one of several shares of the points up to the first full level, for `measure` to find them in a shard.
+    """Measure one of several shares of the points that are measured in any case, for `measure` to find them in a shard.
 
     Args:
         shard: (which, of how many), from 1.
@@ -163,64 +118,12 @@ def measure_shard(
         probe = Probe(evaluator, metric, store, axes, progress, plan.of)
         probe.sums((0.0,) * axes)
         boxes = boxes or [_scan(probe, metric, scanned)] * axes
-        spots = _held(probe, boxes, plan, scanned)[1]
-        spots += [_place(boxes, x) for level in levels(axes, plan.grid, 91) for x in level.points]
-        probe.measure(spots[index - 1 :: count])
+        probe.measure(shared(axes, boxes, plan)[index - 1 :: count])
     return len(store)
 
 
-@dataclass(frozen=True)
-class _Found:
-    choice: Choice
-    sums: NDArray[np.float64]  # [points of the surrogate, examples]
-    wanted: float
-    held: Sequence[Key]
-
-
-def _fitted(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key]) -> _Found:
-    """Levels until the surrogate is good enough; what was held out joins it."""
-    held, spots = _held(probe, boxes, plan, scanned)
-    probe.measure(spots)
-    errors = [e for spot in spots if np.isfinite(e := probe.change(spot).error)]
-    noise = float(np.median(errors)) if errors else 0.0
-    used: list[Key] = []
-    for level in levels(probe.axes, plan.grid, plan.most):
-        new = [_place(boxes, x) for x in level.points]
-        probe.measure(new)
-        used = sorted({*used, *new})
-        checks = [at for at in held if at not in set(used)] or list(held)
-        known, values = _measured(probe, used)
-        choice = choose(boxes, (known, values), _measured(probe, checks), level.trials)
-        reach = np.ptp(values[np.isfinite(values)]) if np.isfinite(values).any() else 0.0
-        wanted = max(plan.tolerance * float(reach), noise)
-        if choice.within <= wanted and len(used) >= plan.least:
-            break
-    joined = [tuple(at) for at in choice.surrogate.points.tolist()]
-    return _Found(choice, probe.table(joined), wanted, [at for at in held if at not in used])
-
-
-def _measured(probe: Probe, spots: Sequence[Key]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points and the loss there."""
-    return np.array(spots, float), probe.table(spots).sum(axis=1) / probe.counts.sum()
-
-
-def _held(probe: Probe, boxes: Sequence[Span], plan: Plan, scanned: Sequence[Key]) -> tuple[list[Key], list[Key]]:
-    """Points that only check: those known already inside the box, and random ones; and the random ones alone."""
-    known = list(dict.fromkeys([(0.0,) * probe.axes, *scanned]))
-    left = BUDGET - 91 - len(known) if probe.axes == 2 and plan.grid is None else HELD_OUT[1]
-    draw = np.random.default_rng([plan.seed, 77])
-    spots = [_place(boxes, (2 * draw.random(probe.axes) - 1).tolist()) for _ in range(max(HELD_OUT[0], left))]
-    inside = [at for at in known if all(a <= x <= b for x, (a, b) in zip(at, boxes, strict=True))]
-    return [*inside, *spots], spots
-
-
-def _place(boxes: Sequence[Span], x: Sequence[float]) -> Key:
-    """From [-1, 1] into the box."""
-    return tuple(float(a + (b - a) * (v + 1) / 2) for v, (a, b) in zip(x, boxes, strict=True))
-
-
 def _landscape(
-    probe: Probe, space: Space, metric: Metric, directions: Sequence[Any], plan: Plan, found: _Found
+    probe: Probe, space: Space, metric: Metric, directions: Sequence[Any], plan: Plan, found: Fit
 ) -> Landscape:
     axes = probe.axes
     start = probe.sums((0.0,) * axes)
@@ -297,7 +200,7 @@ def plateau(loss: Callable[[float], float], vocabulary: int) -> Span:
     return -SCAN[-1] / 2, SCAN[-1] / 2
 
 
-def _checked(space: Space, metric: Metric, directions: Sequence[Any], probe: Probe, found: _Found) -> tuple[int, float]:
+def _checked(space: Space, metric: Metric, directions: Sequence[Any], probe: Probe, found: Fit) -> tuple[int, float]:
     """(points, largest difference of the loss) where float32 was computed, too: what the rounding did."""
     spots = [(0.0,) * probe.axes, *found.held][:SPOTS]
     with Local(Space(space.model, space.select, torch.float32), metric) as plain:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, LinearNDInterpolator, RBFInterpolator
+from scipy.interpolate import CubicSpline, LinearNDInterpolator
 from scipy.optimize import minimize
 
 from palmette.core.errors import BadParameter
+from palmette.weights.landscape.radial import Radial
 
-__all__ = ["Kind", "Surrogate", "basis"]
+__all__ = ["Kind", "Surrogate"]
 
 Points = NDArray[np.float64]
 Kind = Literal["chebyshev", "spline", "cubic", "quintic", "linear"]
@@ -35,8 +36,9 @@ class Surrogate:
         high: its upper corner.
         points: where values are known, float64[n, axes].
         values: float64[n], or float64[n, k] for k functions at once.
-        kind: "chebyshev" (the polynomial of that total degree with the least squares), "spline" (cubic, on a full
-            grid), "cubic" and "quintic" (radial functions), or "linear", which alone takes NaN: it is NaN beside them.
+        kind: "chebyshev" (of a line: the polynomial of that degree with the least squares), "spline" (cubic, on a
+            full grid), "cubic" and "quintic" (radial functions), or "linear", which alone takes NaN: it is NaN beside
+            them.
         degree: of "chebyshev".
     """
 
@@ -136,6 +138,14 @@ class Surrogate:
         low, high = np.array(self.low), np.array(self.high)
         return np.asarray(2 * (x - low) / (high - low) - 1, np.float64)
 
+    def left_out(self) -> Points:
+        """Of radial functions, how far the way through all other points misses each point, float64[n]."""
+        return self._radial.left_out(self.values)
+
+    @cached_property
+    def _radial(self) -> Radial:
+        return Radial(self._scaled(self.points), {"cubic": 3, "quintic": 5}[self.kind])
+
     @cached_property
     def _apply(self) -> Apply:
         nodes = self._scaled(self.points)
@@ -145,21 +155,12 @@ class Surrogate:
             return _spline(nodes)
         if self.kind == "linear":
             return _linear(nodes)
-        kernel, degree = self.kind, 2 if self.kind == "quintic" else 1
-        return lambda at, values: np.asarray(RBFInterpolator(nodes, values, kernel=kernel, degree=degree)(at))
-
-
-def basis(at: Points, degree: int) -> Points:
-    """Products of Chebyshev polynomials of a total degree, float64[m, terms]."""
-    if at.shape[1] == 1:
-        return np.asarray(chebyshev.chebvander(at[:, 0], degree))
-    x, y = chebyshev.chebvander(at[:, 0], degree), chebyshev.chebvander(at[:, 1], degree)
-    return np.stack([x[:, i] * y[:, k - i] for k in range(degree + 1) for i in range(k + 1)], axis=-1)
+        return self._radial
 
 
 def _polynomial(nodes: Points, degree: int) -> Apply:
-    inverse = np.linalg.pinv(basis(nodes, degree))
-    return lambda at, values: np.asarray(basis(at, degree) @ (inverse @ values))
+    inverse = np.linalg.pinv(chebyshev.chebvander(nodes[:, 0], degree))
+    return lambda at, values: np.asarray(chebyshev.chebvander(at[:, 0], degree) @ (inverse @ values))
 
 
 def _spline(nodes: Points) -> Apply:
