@@ -2,7 +2,8 @@
 
 A random-weight Llama of about 125 million parameters; every pair takes turns and the medians are compared. Both sides
 produce the same tokens (checked). A second table compares scores with plain forward passes for tiny models of many
-architectures. Run: python bench/engines.py [--rounds N] [--threads N] [--quick]
+architectures. Run: python bench/engines.py [--rounds N] [--threads N] [--device cuda]
+[--quick]
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Pair:
 
 def generate(model: LlamaForCausalLM, prompt: list[int], new: int, **options: object) -> list[list[int]]:
     """transformers' answer: the generated tokens of every returned sequence."""
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([prompt], device=model.device)
     with torch.inference_mode():
         out = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, pad_token_id=0, **options
@@ -126,7 +127,7 @@ def pairs(engine: TorchEngine, model: LlamaForCausalLM) -> list[Pair]:
     ]  # fmt: skip
 
 
-def equality() -> None:
+def equality(device: str) -> None:
     """The largest difference from plain forward passes over a growing, forking, dying tree, for each architecture."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     import tiny
@@ -137,7 +138,7 @@ def equality() -> None:
     for name in tiny.ARCHITECTURES:
         folder = tiny.folder(name)
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        found = [grown(torch_engine.load(folder), model)]
+        found = [grown(torch_engine.load(folder, device=device), model)]
         found += [grown(numpy_engine.load(folder), model)] if name in tiny.NUMPY else []
         print(f"{name:48} " + " ".join(f"{error:9.1e}" for error in found), flush=True)
 
@@ -170,17 +171,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="a 19 M model: a smoke test, not a measurement")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model = big(args.quick)
+    model = big(args.quick).to(args.device)
     other = copy.deepcopy(model)
     other.generation_config.eos_token_id = None
     size = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"Llama, {size:.1f} M parameters, float32, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"transformers {transformers.__version__}, median of {args.rounds}")  # fmt: skip
+    print(f"Llama, {size:.1f} M parameters, float32, {args.device}, {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}, transformers {transformers.__version__}, median of {args.rounds}")  # fmt: skip
     engine = TorchEngine(model, LetterTokenizer([str(i) for i in range(32_000)]))
     found = pairs(engine, other)
     print(f"{'':44} {'ours, s':>9} {'generate, s':>12} {'ratio':>7}   goal")
@@ -190,7 +192,7 @@ def main() -> None:
     peak, copies = cache_ratio(engine, [int(t) for t in rng.integers(1, 32_000, 512)], 16, 32)
     label = "key/value bytes of 16 beams, prompt 512"
     print(f"{label:44} {peak / 1e6:8.1f}M {copies / 1e6:11.1f}M {copies / peak:7.2f}   >= 6")
-    equality()
+    equality(args.device)
 
 
 if __name__ == "__main__":

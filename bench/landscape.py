@@ -1,11 +1,11 @@
 """A point of a landscape beside the matrix products it needs, the loop that people write, and loss-landscapes 3.0.6.
 
-    python bench/landscape.py [--points N] [--model FOLDER]
+    python bench/landscape.py [--points N] [--model FOLDER] [--device cuda]
 
-One thread, CPU seconds, medians, all in one run. "limit" is the time of the model's matrix products alone, by the
-fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is installed (pip install
---no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture costs, and how far it
-is from the truth.
+One thread, CPU seconds (on a GPU, seconds by the clock), medians, all in one run. "limit" is the time of the model's
+matrix products alone, by the fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is
+installed (pip install --no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture
+costs, and how far it is from the truth.
 """
 
 from __future__ import annotations
@@ -45,20 +45,24 @@ SIZES = {
     "12 M, 1,024 tokens": ({"n_layer": 6, "n_embd": 384, "n_head": 6, "vocab_size": 4096, "n_positions": 256}, 8, 128),
     "124 M, 64 tokens": ({"n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}, 1, 64),
 }
+LARGE = {"124 M, 8,192 tokens": (SIZES["124 M, 64 tokens"][0], 16, 512)}
 GRID = 51  # points an axis of the plot that people draw
 
 
-def limit(config: Any, sequences: int, length: int, dtype: Any, count: int = 5) -> Callable[[int], Any]:
+def limit(
+    config: Any, sequences: int, length: int, dtype: Any, device: str = "cpu", count: int = 5
+) -> Callable[[int], Any]:
     """The matrix products of one forward pass, each with its own operands as in the model: linear maps by the faster of
     torch.mm and oneDNN, attention's two (without its mask) by torch.bmm.
     """
     width, tokens, heads = config.n_embd, sequences * length, sequences * config.n_head
     shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)] * config.n_layer
-    pairs = [(torch.randn(tokens, rows).to(dtype), torch.randn(rows, columns).to(dtype)) for rows, columns in shapes]
-    pairs.append((torch.randn(tokens, width).to(dtype), torch.randn(config.vocab_size, width).to(dtype).T))
-    q = torch.randn(heads, length, width // config.n_head).to(dtype)
-    scores = torch.randn(heads, length, length).to(dtype)
-    ways = {"torch": torch.mm, "onednn": lambda a, b: ONE.linear(a, b, None)}
+    how = {"dtype": dtype, "device": device}
+    pairs = [(torch.randn(tokens, rows, **how), torch.randn(rows, columns, **how)) for rows, columns in shapes]
+    pairs.append((torch.randn(tokens, width, **how), torch.randn(config.vocab_size, width, **how).T))
+    q = torch.randn(heads, length, width // config.n_head, **how)
+    scores = torch.randn(heads, length, length, **how)
+    ways = {"torch": torch.mm} | ({"onednn": lambda a, b: ONE.linear(a, b, None)} if device == "cpu" else {})
     best: dict[Any, Any] = {}
     for a, b in pairs:
         if b.shape not in best:
@@ -119,49 +123,57 @@ def peer(model: Any, ids: Any, norm: str) -> tuple[Callable[[int], Any], float]:
     return step, setup
 
 
+def now() -> float:
+    """CPU seconds; with a GPU at work, the clock's once it is idle."""
+    if not torch.cuda.is_initialized():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, float]:
     """Medians of CPU seconds, the works taking turns, so that a busy machine slows all of them alike."""
     spent: dict[str, list[float]] = {name: [] for name in works}
     for i in range(count + 1):
         for name, work in works.items():
-            began = time.process_time()
+            began = now()
             work(i)
             if i:
-                spent[name].append(time.process_time() - began)
+                spent[name].append(now() - began)
     return {name: statistics.median(times) for name, times in spent.items()}
 
 
-def points(count: int) -> None:
+def points(count: int, device: str) -> None:
     """Print a row for each size and precision."""
     print(f"{'size':<20} {'dtype':<9} {'point s':>8} {'limit s':>8} {'share':>6} {'loop s':>8} {'':>6} {'peer s':>8}")
-    for name, (settings, sequences, length) in SIZES.items():
+    for name, (settings, sequences, length) in (SIZES if device == "cpu" else SIZES | LARGE).items():
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval()
+        model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval().to(device)
         ids = np.random.default_rng(0).integers(0, settings["vocab_size"], (sequences, length))
         for dtype in (torch.float32, torch.bfloat16):
             said = str(dtype).removeprefix("torch.")
-            if dtype == torch.bfloat16 and slow("cpu"):
+            if dtype == torch.bfloat16 and slow(device):
                 print(f"{name:<20} {said:<9} this processor has no products in bfloat16")
                 continue
             space, metric = Space(model, dtype=dtype), TokenLoss(model, ids)
             d = [Random(0).make(space), Random(1).make(space)]
-            loop = naive(model, torch.from_numpy(ids), d, Space(model))
+            loop = naive(model, torch.from_numpy(ids).to(device), d, Space(model))
             with Local(space, metric) as run:
                 run.aim(d)
                 works = {"ours": lambda i, run=run: list(run([(0.02, 0.01 * i)])), "loop": loop}
-                works["limit"] = limit(model.config, sequences, length, dtype)
+                works["limit"] = limit(model.config, sequences, length, dtype, device)
                 setup = 0.0
                 if loss_landscapes is not None and dtype == torch.float32:
                     norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
-                    works["peer"], setup = peer(model, torch.from_numpy(ids), norm)
+                    works["peer"], setup = peer(model, torch.from_numpy(ids).to(device), norm)
                 took = together(works, count)
             row = (
-                f"{name:<20} {said:<9} {took['ours']:>8.3f} {took['limit']:>8.3f} {took['limit'] / took['ours']:>6.0%}"
+                f"{name:<20} {said:<9} {took['ours']:>8.4f} {took['limit']:>8.4f} {took['limit'] / took['ours']:>6.0%}"
             )
-            row += f" {took['loop']:>8.3f} {took['loop'] / took['ours']:>5.1f}×"
+            row += f" {took['loop']:>8.4f} {took['loop'] / took['ours']:>5.1f}×"
             if "peer" in took:
                 row += (
-                    f" {took['peer']:>8.3f} {took['peer'] / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
+                    f" {took['peer']:>8.4f} {took['peer'] / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
                 )
             print(row, flush=True)
 
@@ -231,13 +243,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=7)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--device", default="cpu", help="of the table of points; pictures are timed on the CPU")
     parser.add_argument("--fresh", type=int, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()
     if given.points:
-        points(given.points)
+        points(given.points, given.device)
     if given.model is not None:
         for dtype in ["float32"] + ["bfloat16"] * (not slow("cpu")):
             picture(given.model, "random", 101, given.fresh, dtype)

@@ -41,6 +41,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     threads: int = 2
+    device: str = "cpu"
     every: int = 250  # steps between checkpoints
 
 
@@ -72,10 +73,11 @@ def optimisers(model: Llama, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def loss_of(model: Llama, data: Batch) -> Tensor:
-    """Weighted mean cross-entropy of the next token, a scalar."""
-    logits = model(data.inputs)  # (rows, time, vocabulary)
-    losses = F.cross_entropy(logits.flatten(0, 1), data.targets.flatten(), reduction="none")  # (rows * time)
-    weights = data.weights.flatten()
+    """Weighted mean cross-entropy of the next token, a scalar on the model's device."""
+    place = model.embed_tokens.weight.device
+    logits = model(data.inputs.to(place))  # (rows, time, vocabulary)
+    targets, weights = data.targets.to(place).flatten(), data.weights.to(place).flatten()
+    losses = F.cross_entropy(logits.flatten(0, 1), targets, reduction="none")  # (rows * time)
     return (losses * weights).sum() / weights.sum()
 
 
@@ -104,7 +106,7 @@ def restore(path: Path, model: Llama, both: list[torch.optim.Optimizer]) -> tupl
     """Load a checkpoint, if there is one; returns its step and the CPU seconds spent."""
     if not path.exists():
         return 0, 0.0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     for optimiser, saved in zip(both, state["optimisers"], strict=True):
         optimiser.load_state_dict(saved)
@@ -118,6 +120,7 @@ def train(work: Path, recipe: Recipe) -> Path:
     world, tokenizer = build_world(), load_tokenizer(work, recipe.seed)
     model = Llama(Shape(context=recipe.time))
     initialise(model, recipe.seed)
+    model.to(recipe.device)
     both = optimisers(model, recipe)
     path = work / "checkpoint.pt"
     start, spent = restore(path, model, both)
@@ -174,8 +177,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=Recipe.threads)
+    parser.add_argument("--device", default=Recipe.device, help="cpu, cuda, cuda:1 …")
     chosen = parser.parse_args()
-    train(chosen.work, Recipe(seed=chosen.seed, steps=chosen.steps, threads=chosen.threads))
+    train(chosen.work, Recipe(seed=chosen.seed, steps=chosen.steps, threads=chosen.threads, device=chosen.device))
 
 
 if __name__ == "__main__":
