@@ -130,7 +130,7 @@ def test_a_kept_web_is_the_one_that_would_be_made(tmp_path: Path, monkeypatch: p
         assert one.of == again.of and one.web.nodes == again.web.nodes
         for name in ("source", "target", "weight"):
             assert np.array_equal(getattr(one.web, name), getattr(again.web, name))
-        assert np.array_equal(one.rarity, again.rarity) and one.lexicon.longest == again.lexicon.longest
+        assert np.array_equal(one.rarity, again.rarity) and one.lexicon.beginnings == again.lexicon.beginnings
     wanted = [h.chunk.document for h in Retriever(store).passages(question)]
     assert file.read_bytes() == before and "bonn" in wanted
     store.remove("bonn")  # another state of the store: what was kept is not used

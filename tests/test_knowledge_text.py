@@ -15,6 +15,7 @@ from palmette.knowledge.documents.read import document_of, read
 from palmette.knowledge.extract.ingest import Budget, estimate, ingest
 from palmette.knowledge.extract.plain import Gazetteer, definitions, mentions, read_plainly
 from palmette.knowledge.extract.reading import Plain, Reading
+from palmette.knowledge.names import Lexicon
 from palmette.knowledge.schema import Schema
 from palmette.knowledge.store.read import facts
 from palmette.knowledge.values import Entity, Piece, Statement
@@ -219,3 +220,20 @@ def test_two_documents_of_one_name_are_refused_and_a_schema_filters_plain_readin
         Plain(Schema.read({"relations": ["met"]})),
     )
     assert [str(f) for f in facts(store)] == ["Ann met Bob"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(" ".join), max_size=6),
+    st.lists(st.sampled_from(["a", "B", "c", "d"]), max_size=10),
+)
+def test_a_lexicon_finds_the_longest_name_at_every_place(names: list[str], words: list[str]) -> None:
+    text, wanted, i = " ".join(words), [], 0
+    while i < len(words):
+        ends = [j for j in range(i + 1, len(words) + 1) if " ".join(words[i:j]).lower() in names]
+        if ends:
+            wanted.append(" ".join(words[i : ends[-1]]))
+        i = ends[-1] if ends else i + 1
+    found = [*Lexicon.of({name: name for name in names}).find(text)]
+    assert [text[start:end] for start, end, _ in found] == wanted
+    assert all(text[start:end].lower() == name for start, end, name in found)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Generic, TypeVar
 
-__all__ = ["acronym_of", "alike", "blocked", "is_acronym", "key_of", "marks_of", "spans_of", "tokens_of"]
+__all__ = ["Lexicon", "acronym_of", "alike", "blocked", "is_acronym", "key_of", "marks_of", "spans_of", "tokens_of"]
 
+T = TypeVar("T")
 _SMALL_WORDS = "a an and at by de der des di du for in la le of on or the to und van von with y"
 _SMALL = frozenset(_SMALL_WORDS.split())
 _ARTICLES = ("the ", "a ", "an ")
 _WORD = re.compile(r"[^\W_]+(?:[.,][0-9]+)*[+#]*")
+_SPACE = re.compile(" ")
 _SIMPLE = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)*")
 _DOTTED = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _DOTS = str.maketrans("", "", ".")
@@ -61,6 +65,47 @@ def spans_of(text: str) -> Iterator[tuple[int, int, str]]:
     """The words of a text with their character offsets: (start, end, key of the word)."""
     for found in re.finditer(r"(?:[^\W\d_]\.){2,}|[^\W_]+(?:[.,][0-9]+)*(?:['’ʼ][^\W_]+)?[+#]*", text):
         yield found.start(), found.end(), key_of(found[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon(Generic[T]):
+    """Keys and what they mean, found in text word by word, in whatever case it is written.
+
+    Args:
+        things: keys with their meanings.
+        beginnings: what is no key yet may become one: every key without its last words.
+    """
+
+    things: Mapping[str, T]
+    beginnings: frozenset[str]
+
+    @classmethod
+    def of(cls, things: Mapping[str, T]) -> Lexicon[T]:
+        """A lexicon of keys."""
+        return cls(things, frozenset(key[: space.start()] for key in things for space in _SPACE.finditer(key)))
+
+    def find(self, text: str) -> Iterator[tuple[int, int, T]]:
+        """Where a text names something, the longest where several could: (start, end, meaning).
+
+        >>> [*Lexicon.of({"new york": 1, "new york times": 2}).find("The New York Times of New York")]
+        [(4, 18, 2), (22, 30, 1)]
+        """
+        words = [(start, end, word) for start, end, key in spans_of(text) for word in key.split(" ")]
+        things, beginnings = self.things, self.beginnings
+        after = 0  # the end of the last one found
+        for i, (start, end, key) in enumerate(words):
+            if i < after:
+                continue
+            j = i + 1
+            while True:
+                if key in things:
+                    after, end, meaning = j, words[j - 1][1], things[key]
+                if key not in beginnings or j == len(words):
+                    break
+                key = f"{key} {words[j][2]}"
+                j += 1
+            if after > i:
+                yield start, end, meaning
 
 
 def acronym_of(name: str) -> str:

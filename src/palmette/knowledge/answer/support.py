@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from palmette.knowledge.extract.plain import STOP
-from palmette.knowledge.names import key_of, spans_of, tokens_of
-from palmette.knowledge.retrieve.snapshot import Lexicon, variants
+from palmette.knowledge.names import Lexicon, key_of, spans_of, tokens_of
+from palmette.knowledge.retrieve.snapshot import variants
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Chunk, Fact
 
@@ -96,7 +96,7 @@ def stem(word: str) -> str:
     return word[:-1] if _PLURAL.fullmatch(word) else word
 
 
-def beside(question: str, lexicon: Lexicon) -> set[str]:
+def beside(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:
     """The stems of what a question asks of the things that it names; nothing, if it only names them."""
     asked = _words(question, lexicon)
     named = {i for name in _names(asked) for i in name}
@@ -104,7 +104,7 @@ def beside(question: str, lexicon: Lexicon) -> set[str]:
 
 
 def support(
-    store: Store, lexicon: Lexicon, question: str, passages: Sequence[Chunk], facts: Sequence[Fact],
+    store: Store, lexicon: Lexicon[tuple[int, ...]], question: str, passages: Sequence[Chunk], facts: Sequence[Fact],
     also: Mapping[str, Sequence[str]] = NO_NAMES,
 ) -> Support:  # fmt: skip
     """Hold passages and facts against a question.
@@ -158,7 +158,7 @@ class _Word:
     begins: bool = False
 
 
-def _words(question: str, lexicon: Lexicon) -> list[_Word]:
+def _words(question: str, lexicon: Lexicon[tuple[int, ...]]) -> list[_Word]:
     """The question's words. Capitals, digits and quotation marks show names; where they show nothing, the lexicon."""
     spans = [(a, b, word) for a, b, key in spans_of(question) for word in key.split(" ")]
     high = _high(question, spans)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from palmette.knowledge.documents.chunk import sentences
-from palmette.knowledge.names import is_acronym, key_of, spans_of
+from palmette.knowledge.names import Lexicon, is_acronym, key_of
 from palmette.knowledge.values import Entity, Mention, Statement
 
 __all__ = ["Gazetteer", "STOP", "definitions", "mentions", "names_in", "read_plainly"]
@@ -67,20 +68,11 @@ class Gazetteer:
 
     def find(self, text: str) -> list[Mention]:
         """Where they stand in a text, the longest first where several could."""
-        keys = {key_of(n): Entity(n, t) for n, t in self.names.items()}
-        longest = max((k.count(" ") + 1 for k in keys), default=0)
-        words = list(spans_of(text))
-        found, i = [], 0
-        while i < len(words):
-            for length in range(min(longest, len(words) - i), 0, -1):
-                known = keys.get(" ".join(w for _, _, w in words[i : i + length]))
-                if known is not None:
-                    found.append(Mention(known, words[i][0], words[i + length - 1][1]))
-                    i += length
-                    break
-            else:
-                i += 1
-        return found
+        return [Mention(entity, start, end) for start, end, entity in self._lexicon.find(text)]
+
+    @cached_property
+    def _lexicon(self) -> Lexicon[Entity]:
+        return Lexicon.of({key_of(n): Entity(n, t) for n, t in self.names.items()})
 
 
 def names_in(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:

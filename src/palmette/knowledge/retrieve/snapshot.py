@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,53 +23,18 @@ from numpy.typing import NDArray
 
 from palmette.knowledge.cache import cache_folder, joined, keep, kept, parted
 from palmette.knowledge.extract.plain import STOP
-from palmette.knowledge.names import key_of, spans_of
+from palmette.knowledge.names import Lexicon, key_of
 from palmette.knowledge.retrieve.pagerank import Web
 from palmette.knowledge.store.links import clusters
 from palmette.knowledge.store.store import Store
 
-__all__ = ["Lexicon", "Snapshot", "snapshot", "variants"]
+__all__ = ["Snapshot", "snapshot", "variants"]
 
 FORMAT = 1  # of the file that a web is kept in
 KEPT_FROM = 1000  # passages and entities
 TITLE = 3.0  # how much more a passage is tied to what it is about
 FACT = 1.0
 _BRACKET = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
-
-
-@dataclass(frozen=True, eq=False)
-class Lexicon:
-    """Keys and the things that they may mean; found in text word by word, the longest first."""
-
-    things: dict[str, tuple[int, ...]]
-    longest: dict[str, int]
-
-    @classmethod
-    def of(cls, things: dict[str, tuple[int, ...]]) -> Lexicon:
-        """A lexicon of keys."""
-        longest: dict[str, int] = {}
-        for key in things:
-            first, *rest = key.split(" ")
-            longest[first] = max(longest.get(first, 0), 1 + len(rest))
-        return cls(things, longest)
-
-    def find(self, text: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Where a text names something: (start, end, things)."""
-        places, words = [], []
-        for start, end, key in spans_of(text):
-            for word in key.split(" "):
-                places.append((start, end))
-                words.append(word)
-        i = 0
-        while i < len(words):
-            for length in range(min(self.longest.get(words[i], 0), len(words) - i), 0, -1):
-                found = self.things.get(" ".join(words[i : i + length]))
-                if found is not None:
-                    yield places[i][0], places[i + length - 1][1], found
-                    i += length
-                    break
-            else:
-                i += 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +45,7 @@ class Snapshot:
     chunks: NDArray[np.int64]
     entities: NDArray[np.int64]
     of: dict[int, int] = field(repr=False)  # the thing of an entity
-    lexicon: Lexicon = field(repr=False)
+    lexicon: Lexicon[tuple[int, ...]] = field(repr=False)
     rarity: NDArray[np.float64] = field(repr=False)
     web: Web = field(repr=False)
 
