@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from palmette.core.errors import BadParameter, Unsupported
 from palmette.core.masks import ids_of
 from palmette.knowledge.answer import spelling
 from palmette.knowledge.answer.confined import ABSTAIN, GraphConstraint
-from palmette.knowledge.answer.spelling import spellings, tokenizer_hash, trie_of
+from palmette.knowledge.answer.spelling import Rows, Table, Tree, spellings, tokenizer_hash
 from palmette.knowledge.answer.support import support
 from palmette.knowledge.answer.verify import verify
 from palmette.knowledge.apple import QUESTION, TRIPLES, TYPES
@@ -26,7 +28,8 @@ from palmette.knowledge.extract.by_model import Local
 from palmette.knowledge.graph import Graph
 from palmette.knowledge.retrieve.passages import Retriever
 from palmette.knowledge.store.links import same
-from palmette.knowledge.values import Entity
+from palmette.knowledge.store.read import When
+from palmette.knowledge.values import Entity, Statement
 from palmette.tokens.decode import decode
 from palmette.tokens.structure.bytewise import BYTES
 from palmette.tokens.views.constrain import constrain
@@ -91,25 +94,36 @@ def test_every_path_of_the_graph_can_be_said(given: list[tuple[str, str, str]]) 
     assert rule.accepts(rule.read(ABSTAIN)) and rule.hops(rule.read(ABSTAIN)) == ()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=12))
-def test_a_trie_holds_its_sequences_and_no_other(sequences: list[list[int]]) -> None:
-    trie = trie_of(sequences)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), max_size=12), st.integers(0, 70))
+def test_a_trie_holds_its_sequences_and_no_other(sequences: list[list[int]], kept: int) -> None:
+    table = Table.of_sequences(sequences)
+    chosen = np.array([r for r in range(len(sequences)) if kept >> r % 7 & 1], np.int32)
+    some = sorted(table.of[chosen].tolist())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spelling, "_WIDE", kept % 4)
+        _holds_only(spelling._small(sequences), sequences, range(len(sequences)))
+        _holds_only(Rows(table, np.arange(len(sequences), dtype=np.int32)), sequences, range(len(sequences)))
+        _holds_only(Rows(table, chosen), sequences, some)
 
-    def walk(way: list[int]) -> int:
-        node = 0
-        for token in way:
-            node = trie.step(node, token)
-            if node < 0:
-                return -1
-        return node
 
-    for i, sequence in enumerate(sequences):
-        assert trie.row[walk(sequence)] == sequences.index(sequence) <= i
-        beginnings = {tuple(s[: len(sequence)]) for s in sequences}
-        for token in range(4):
-            assert (walk([*sequence[:-1], token]) >= 0) == ((*sequence[:-1], token) in beginnings)
-    assert sum(r >= 0 for r in trie.row) == len({tuple(s) for s in sequences})
+def _holds_only(trie: Tree, sequences: list[list[int]], some: Sequence[int]) -> None:
+    """The trie has these of the sequences: every way through it is the beginning of one, and says where one ends."""
+    reached: dict[tuple[int, ...], int] = {(): 0}
+    edge: list[tuple[int, ...]] = [()]
+    while edge:
+        way = edge.pop()
+        node = reached[way]
+        further = sorted({sequences[i][len(way)] for i in some if tuple(sequences[i][: len(way)]) == way
+                          and len(sequences[i]) > len(way)})  # fmt: skip
+        assert trie.children(node).tolist() == further
+        assert trie.ending(node) == next((i for i in some if tuple(sequences[i]) == way), -1)
+        for token in range(5):
+            child = trie.step(node, token)
+            assert (child >= 0) == (token in further)
+            if child >= 0:
+                reached[*way, token] = child
+                edge.append((*way, token))
 
 
 def test_random_weights_say_paths_of_the_graph_under_every_strategy() -> None:
@@ -151,12 +165,33 @@ def test_a_path_goes_on_through_what_is_the_same() -> None:
         GraphConstraint(BYTES, graphs.memory(), abstain=False)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=5), max_size=20))
-def test_a_small_trie_is_the_large_one(sequences: list[list[int]]) -> None:
-    small, large = spelling._small(sequences), spelling._large(sequences)
-    for name in ("token", "first", "end", "row"):
-        assert np.array_equal(getattr(small, name), getattr(large, name)), name
+@settings(max_examples=25, deadline=None)
+@given(triples, st.lists(st.tuples(names, names), max_size=2), st.integers(0, 1000))
+def test_a_whole_graph_in_arrays_leads_where_the_store_does(
+    given: list[tuple[str, str, str]], linked: list[tuple[str, str]], seed: int
+) -> None:
+    store = graphs.memory()
+    store.say(graphs.said(*given))
+    store.say([Statement(Entity("a"), "said", Entity("1976", "", True)), Statement(Entity("a", "t"), "r", Entity("b"))])
+    ids = dict(store.db.rows("SELECT name, id FROM entity WHERE type = ''"))
+    for a, b in linked:
+        if a in ids and b in ids and a != b:
+            same(store.db, ids[a], ids[b])
+    whole = GraphConstraint(BYTES, store)
+    asked = GraphConstraint(BYTES, store, when=When())  # equal to NOW, and asked of the store as every other time is
+    draw, rows = random.Random(seed), {(s, p, o) for s, p, o in store.db.rows("SELECT s, p, o FROM fact")}
+    for _ in range(5):
+        one, other = whole.start(), asked.start()
+        for _ in range(60):
+            mask = whole.mask(one)
+            assert np.array_equal(mask, asked.mask(other)) and whole.accepts(one) == asked.accepts(other)
+            assert [b for _, b in whole.hops(one)] == [b for _, b in asked.hops(other)]
+            assert {t for t, _ in whole.hops(one)} <= rows
+            allowed = ids_of(mask).tolist()
+            if not allowed:
+                break
+            token = draw.choice(allowed)
+            one, other = whole.step(one, token), asked.step(other, token)
 
 
 def test_spelled_names_are_kept_for_a_tokenizer_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

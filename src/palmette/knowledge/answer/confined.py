@@ -11,8 +11,7 @@ all paths beforehand, and Ma et al. 2024 ("Decoding on graphs").
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,9 @@ from numpy.typing import NDArray
 from palmette.core.engine import BitMask, Engine
 from palmette.core.errors import BadParameter, UsageError
 from palmette.core.masks import packed
-from palmette.knowledge.answer.spelling import Trie, spellings, trie_of
-from palmette.knowledge.store.base import Row, batches, marks
+from palmette.knowledge.answer.adjacency import Adjacency, Asked, Triple
+from palmette.knowledge.answer.spelling import Tree, trie_of
+from palmette.knowledge.answer.whole import Whole
 from palmette.knowledge.store.read import NOW, When
 from palmette.knowledge.store.store import Store
 
@@ -33,7 +33,6 @@ ABSTAIN = " The graph does not say."
 _ARROWS = re.compile(r"( ->| <-)")
 _FORCED = 256  # tokens looked ahead
 Tokens = NDArray[np.int32]
-Triple = tuple[int, int, int]
 Hop = tuple[Triple, bool]
 
 
@@ -45,7 +44,7 @@ class Place:
         at: "start" (a first thing is being named), "relation" (what leads on), "thing" (where it leads), "refusal" or
             "end".
         node: of the trie in use.
-        here: the thing that was reached last, as an entity; -1 at the start.
+        here: the thing that was reached last, as the adjacency numbers them; -1 at the start.
         way: the relation in use: its number, and whether it is walked backwards.
         hops: the facts so far, as triples of numbers, each with whether it was walked backwards.
     """
@@ -94,24 +93,17 @@ class GraphConstraint:
             raise UsageError("a path needs an engine with an end-of-sequence token, to say when it is complete")
         if most_hops < 1:
             raise BadParameter(f"most_hops must be at least 1, not {most_hops!r}")
-        self._engine, self._store, self._when, self._most_hops = engine, store, when, most_hops
-        self._folder, self._eos = folder, engine.eos
+        self._engine, self._store, self._most_hops, self._eos = engine, store, most_hops, engine.eos
         self._ending = np.array(sorted(engine.eos), np.int32)
-        self._names: dict[int, str] = {}
-        self._spelled: dict[int, Sequence[int]] = {}
-        self._relations = {int(i): str(n) for i, n in store.db.rows("SELECT id, name FROM relation")}
-        self._along: dict[tuple[int, bool], Sequence[int]] = {}
-        self._ways: dict[int, tuple[Trie, list[tuple[int, bool]]]] = {}
-        self._ends: dict[tuple[int, int, bool], tuple[Trie, list[tuple[int, Triple]]]] = {}
-        self._edges: dict[int, dict[tuple[int, bool], list[tuple[int, Triple]]]] = {}
         self._refusal = trie_of([engine.tokenizer.encode_continuation(ABSTAIN)] if abstain else [])
-        self._starts = self._beginnings(start)
-        self._first = trie_of([self._spelled[i] for i in self._starts])
-        if not self._starts and not abstain:
+        anywhere = start is None and when is NOW
+        self._graph: Adjacency
+        self._graph = Whole(engine, store, folder) if anywhere else Asked(engine, store, start, when, folder)
+        if not self._graph.size and not abstain:
             raise BadParameter("no thing of the graph has a fact that a path could begin with")
 
     def __repr__(self) -> str:
-        return f"paths of {self._store.db.place} from {len(self._starts)} things"
+        return f"paths of {self._store.db.place} from {self._graph.size} things"
 
     # -- the constraint ------------------------------------------------------------------------------------------------
 
@@ -130,7 +122,7 @@ class GraphConstraint:
     def forced(self, s: GraphState) -> tuple[int, ...]:
         """The tokens up to the next real choice."""
         way: list[int] = []
-        while len(allowed := self._allowed(s)) == 1 and len(way) < _FORCED:
+        while len(allowed := self._allowed(s)) and (allowed == allowed[0]).all() and len(way) < _FORCED:
             way.append(int(allowed[0]))
             if way[-1] in self._eos:
                 break
@@ -162,8 +154,9 @@ class GraphConstraint:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _allowed(self, s: GraphState) -> Tokens:
+        """Tokens, some perhaps twice."""
         found = [tokens for place in s for tokens in self._leads(place)]
-        return found[0] if len(found) == 1 else np.unique(np.concatenate(found)) if found else np.zeros(0, np.int32)
+        return found[0] if len(found) == 1 else np.concatenate(found) if found else np.zeros(0, np.int32)
 
     def _leads(self, p: Place) -> Iterator[Tokens]:
         """The tokens that may follow a place."""
@@ -175,7 +168,7 @@ class GraphConstraint:
             yield self._ending
         after = self._reached(p)
         if after is not None and len(after.hops) < self._most_hops:
-            yield self._leading(after.here)[0].children(0)
+            yield self._graph.leading(after.here)[0].children(0)
 
     def _moves(self, p: Place, token: int) -> Iterator[Place]:
         """The places after a token."""
@@ -189,115 +182,37 @@ class GraphConstraint:
         trie = self._trie(p)
         further = trie.step(p.node, token) if p.at != "relation" or p.node or len(p.hops) < self._most_hops else -1
         if further >= 0:
-            row = int(trie.row[further])
-            if p.at == "relation" and row >= 0:  # the arrow after a relation closes it
-                yield Place("thing", 0, p.here, self._leading(p.here)[1][row], p.hops)
+            ended = trie.ending(further) if p.at == "relation" else -1
+            if ended >= 0:  # the arrow after a relation closes it
+                yield Place("thing", 0, p.here, self._graph.leading(p.here)[1][ended], p.hops)
             else:
                 yield Place(p.at, further, p.here, p.way, p.hops)
         after = self._reached(p)
         if after is not None:
             yield from self._moves(after, token)
 
-    def _trie(self, p: Place) -> Trie:
+    def _trie(self, p: Place) -> Tree:
         if p.at == "start":
-            return self._first
+            return self._graph.first
         if p.at == "refusal":
             return self._refusal
-        return self._leading(p.here)[0] if p.at == "relation" else self._led(p.here, p.way)[0]
+        return self._graph.leading(p.here)[0] if p.at == "relation" else self._graph.led(p.here, p.way)[0]
 
     def _whole(self, p: Place) -> bool:
         if p.at == "refusal":
-            return bool(self._refusal.row[p.node] >= 0)
+            return self._refusal.ending(p.node) >= 0
         return p.at == "end" or (p.at == "thing" and self._reached(p) is not None)
 
     def _reached(self, p: Place) -> Place | None:
         """The place after the name that ends here, if one does."""
         if p.at == "start" and p.node:
-            row = int(self._first.row[p.node])
-            return None if row < 0 else Place("relation", 0, self._starts[row])
+            ended = self._graph.first.ending(p.node)
+            return None if ended < 0 else Place("relation", 0, self._graph.begin(ended))
         if p.at != "thing" or not p.node:
             return None
-        trie, ends = self._led(p.here, p.way)
-        row = int(trie.row[p.node])
-        if row < 0:
+        trie, ends = self._graph.led(p.here, p.way)
+        ended = trie.ending(p.node)
+        if ended < 0:
             return None
-        entity, triple = ends[row]
-        return Place("relation", 0, entity, hops=(*p.hops, (triple, p.way[1])))
-
-    def _beginnings(self, start: Sequence[int] | None) -> list[int]:
-        """The things with a fact, spelled all at once."""
-        condition, values = self._when.sql()
-        ends = f"SELECT a.s AS e FROM assertion a WHERE {condition} UNION SELECT a.o FROM assertion a WHERE {condition}"
-        if start is None:
-            rows = self._store.db.rows(
-                f"SELECT id, name FROM entity WHERE literal = 0 AND id IN ({ends}) ORDER BY name, type, id",
-                [*values, *values],
-            )
-        else:
-            wanted = self._store.same.spread(start)
-            by_name = "ORDER BY name, type, id"
-            rows = []
-            for some in batches(wanted):
-                rows += self._store.db.rows(
-                    f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))}) {by_name}", some
-                )
-            rows = [row for row in rows if self._out(int(row[0]))]
-        self._names |= {int(i): str(n) for i, n in rows}
-        spelled = spellings(self._engine, [f" {_said(n)}" for _, n in rows], folder=self._folder)
-        self._spelled |= {int(i): tokens for (i, _), tokens in zip(rows, spelled, strict=True) if tokens}
-        return [int(i) for i, _ in rows if int(i) in self._spelled]
-
-    def _out(self, here: int) -> dict[tuple[int, bool], list[tuple[int, Triple]]]:
-        """What leads on from a thing: for each relation and direction, the things with their facts."""
-        one = self._store.same.one(here)
-        if one not in self._edges:
-            condition, values = self._when.sql()
-            found: dict[tuple[int, bool], dict[int, Triple]] = defaultdict(dict)
-            for some in batches(self._store.same.all(one)):
-                for near, backwards in (("s", False), ("o", True)):
-                    sql = (
-                        f"SELECT a.s, a.p, a.o FROM assertion a WHERE a.{near} IN ({marks(len(some))}) AND {condition}"
-                    )
-                    for s, p, o in self._store.db.rows(sql, [*some, *values]):
-                        found[p, backwards].setdefault(s if backwards else o, (s, p, o))
-            self._edges[one] = {way: sorted(ends.items()) for way, ends in sorted(found.items())}
-        return self._edges[one]
-
-    def _leading(self, here: int) -> tuple[Trie, list[tuple[int, bool]]]:
-        one = self._store.same.one(here)
-        if one not in self._ways:
-            ways = list(self._out(one))
-            self._ways[one] = (trie_of([self._step_along(way) for way in ways]), ways)
-        return self._ways[one]
-
-    def _step_along(self, way: tuple[int, bool]) -> Sequence[int]:
-        """A relation between its arrows, spelled once."""
-        if way not in self._along:
-            arrow = " <-" if way[1] else " ->"
-            spell = self._engine.tokenizer.encode_continuation
-            parts = (arrow, f" {_said(self._relations[way[0]])}", arrow)
-            self._along[way] = [token for part in parts for token in spell(part)]
-        return self._along[way]
-
-    def _led(self, here: int, way: tuple[int, bool]) -> tuple[Trie, list[tuple[int, Triple]]]:
-        one = self._store.same.one(here)
-        if (one, *way) not in self._ends:
-            ends = self._out(one)[way]
-            self._spell(i for i, _ in ends)
-            ends = [end for end in ends if self._spelled.get(end[0])]
-            self._ends[one, *way] = (trie_of([self._spelled[i] for i, _ in ends]), ends)
-        return self._ends[one, *way]
-
-    def _spell(self, entities: Iterable[int]) -> None:
-        """Spell what has not been spelled; all at once, so that a hub's many names are kept on disk."""
-        rows: list[Row] = []
-        for some in batches(sorted({i for i in entities if i not in self._spelled})):
-            rows += self._store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
-        texts = [f" {_said(str(n))}" for _, n in rows]
-        for (i, _), tokens in zip(rows, spellings(self._engine, texts, folder=self._folder), strict=True):
-            self._spelled[int(i)] = tokens
-
-
-def _said(name: str) -> str:
-    """A name on one line, its arrows made of other characters, so that a path can be read in one way only."""
-    return " ".join(name.split()).replace("->", "→").replace("<-", "←")
+        there, triple = ends[ended]
+        return Place("relation", 0, there, hops=(*p.hops, (triple, p.way[1])))

@@ -1,7 +1,7 @@
-"""Names as tokens: spelled once for each tokenizer, kept on disk, and arranged in tries whose masks are slices.
+"""Names as tokens: spelled once for each tokenizer, kept on disk, and arranged in tries.
 
-A trie is three arrays: a node's children lie side by side, ascending by token, so a mask is one slice and a step one
-binary search, with a hundred thousand names as with ten.
+Few names are a trie of arrays. Many are rows of a sorted table, of which any choice is a trie as it stands: what begins
+alike lies side by side, so a mask is the next column of some rows and a step a binary search in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,36 @@ from numpy.typing import NDArray
 from palmette.core.engine import Engine, Tokenizer
 from palmette.knowledge.cache import cache_folder, keep, kept
 
-__all__ = ["Trie", "spellings", "tokenizer_hash", "trie_of"]
+__all__ = ["Rows", "Table", "Tree", "Trie", "spellings", "tokenizer_hash", "trie_of"]
 
 Ints = NDArray[np.int32]
-_SMALL = 64  # sequences for which arrays are not worth their while
+_SMALL = 64  # sequences for which a table is not worth its while
+_WIDE = 256  # rows whose next tokens are kept
+_BITS = 25  # of a number of rows
+_ONES = (1 << _BITS) - 1
 _KEPT_FROM = 2000  # fewer names are spelled faster than a file is read
 _hashes: weakref.WeakKeyDictionary[Tokenizer, str] = weakref.WeakKeyDictionary()
 
 
+class Tree(Protocol):
+    """Token sequences as a trie; node 0 is the root."""
+
+    def children(self, node: int) -> Ints:
+        """The tokens that may follow, ascending."""
+        ...
+
+    def step(self, node: int, token: int) -> int:
+        """The child by a token, or -1."""
+        ...
+
+    def ending(self, node: int) -> int:
+        """The sequence that ends at a node, of equal ones the first, or -1."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """A trie over token sequences. Node 0 is the root; `row[n]` is the sequence that ends at node n, or -1."""
+    """A trie of few sequences, node by node; `row[n]` is the sequence that ends at node n, or -1."""
 
     token: Ints
     first: Ints
@@ -46,19 +65,112 @@ class Trie:
         place = first + int(np.searchsorted(self.token[first:end], token))
         return place if place < end and self.token[place] == token else -1
 
+    def ending(self, node: int) -> int:
+        """The sequence that ends at a node, or -1."""
+        return int(self.row[node])
 
-def trie_of(sequences: Sequence[Sequence[int]]) -> Trie:
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Sequences in order: row r is `flat[start[r] : end[r]]` and was sequence `of[r]`; sequence i is row `rank[i]`."""
+
+    flat: Ints
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    of: Ints
+    rank: Ints
+
+    @classmethod
+    def of_sequences(cls, sequences: Sequence[Sequence[int]]) -> Table:
+        """The table of these."""
+        order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
+        length = np.fromiter((len(sequences[i]) for i in order), np.int64, len(order))
+        flat = np.fromiter((token for i in order for token in sequences[i]), np.int32, int(length.sum()))
+        of, end = np.array(order, np.int32), np.cumsum(length)
+        return cls(flat, end - length, end, of, np.argsort(of).astype(np.int32))
+
+
+class Rows:
+    """Some rows of a table as a trie that is never built: a node is so many tokens of some rows that begin alike.
+
+    Args:
+        table: the sequences.
+        rows: which of its rows, ascending; none of them empty.
+    """
+
+    def __init__(self, table: Table, rows: Ints) -> None:
+        self._table, self._rows, self._count = table, rows, len(rows)
+        self._wide: dict[int, tuple[int, Ints, Ints]] = {}
+
+    def _node(self, depth: int, first: int, end: int) -> int:
+        return ((depth << _BITS) + first << _BITS) + self._count - end
+
+    def _span(self, node: int) -> tuple[int, int, int]:
+        """Depth, first row and end."""
+        rest = node >> _BITS
+        return rest >> _BITS, rest & _ONES, self._count - (node & _ONES)
+
+    def _next(self, node: int) -> tuple[int, Ints, Ints]:
+        """The first row that goes on after a node, the next token of each row from there, the different ones."""
+        if node in self._wide:
+            return self._wide[node]
+        depth, first, end = self._span(node)
+        rows = self._rows[first:end]
+        places = self._table.start[rows] + depth
+        ended = int(np.count_nonzero(places == self._table.end[rows]))  # they come first
+        tokens = self._table.flat[places[ended:]]
+        fresh = np.ones(len(tokens), bool)
+        np.not_equal(tokens[1:], tokens[:-1], out=fresh[1:])
+        found = first + ended, tokens, tokens[fresh]
+        if end - first > _WIDE:
+            self._wide[node] = found
+        return found
+
+    def children(self, node: int) -> Ints:
+        """The tokens that may follow, ascending."""
+        depth, first, end = self._span(node)
+        if end - first == 1:
+            row = self._rows[first]
+            place = self._table.start[row] + depth
+            return self._table.flat[place : min(place + 1, self._table.end[row])]
+        return self._next(node)[2]
+
+    def step(self, node: int, token: int) -> int:
+        """The child by a token, or -1."""
+        depth, first, end = self._span(node)
+        if end - first == 1:
+            row = self._rows[first]
+            place = self._table.start[row] + depth
+            fits = place < self._table.end[row] and self._table.flat[place] == token
+            return self._node(depth + 1, first, end) if fits else -1
+        first, tokens, _ = self._next(node)
+        left = int(np.searchsorted(tokens, token))
+        right = int(np.searchsorted(tokens, token, "right"))
+        return self._node(depth + 1, first + left, first + right) if left < right else -1
+
+    def ending(self, node: int) -> int:
+        """The sequence that ends at a node, of equal ones the first, or -1."""
+        depth, first, end = self._span(node)
+        if first == end:
+            return -1
+        row = self._rows[first]
+        return int(self._table.of[row]) if self._table.start[row] + depth == self._table.end[row] else -1
+
+
+def trie_of(sequences: Sequence[Sequence[int]]) -> Tree:
     """A trie over sequences, none of them empty; of equal ones the first is the one that ends there.
 
     >>> trie = trie_of([[5, 7], [5]])
-    >>> trie.children(0).tolist(), trie.row.tolist()
-    ([5], [-1, 1, 0])
+    >>> trie.children(0).tolist(), trie.ending(0), trie.ending(trie.step(0, 5))
+    ([5], -1, 1)
     """
-    return _small(sequences) if len(sequences) <= _SMALL else _large(sequences)
+    if len(sequences) <= _SMALL:
+        return _small(sequences)
+    return Rows(Table.of_sequences(sequences), np.arange(len(sequences), dtype=np.int32))
 
 
 def _small(sequences: Sequence[Sequence[int]]) -> Trie:
-    """Node by node, in the order of a search by breadth: the numbering that `_large` finds with arrays."""
+    """Node by node, in the order of a search by breadth: a node's children lie side by side, ascending by token."""
     below: list[dict[int, int]] = [{}]
     row = [-1]
     for number, sequence in enumerate(sequences):
@@ -79,44 +191,6 @@ def _small(sequences: Sequence[Sequence[int]]) -> Trie:
         tokens += [token for token, _ in children]
         end.append(len(order))
     return Trie(*(np.array(a, np.int32) for a in (tokens, first, end, [row[node] for node in order])))
-
-
-def _large(sequences: Sequence[Sequence[int]]) -> Trie:
-    """Level by level over a sorted table."""
-    count = len(sequences)
-    lengths = np.fromiter(map(len, sequences), np.int64, count)
-    width = int(lengths.max(initial=0))
-    table = np.full((count, width), -1, np.int32)
-    flat = np.fromiter((t for s in sequences for t in s), np.int32, int(lengths.sum()))
-    table[np.arange(width) < lengths[:, None]] = flat
-    columns: list[NDArray[Any]] = [np.arange(count), *(table[:, c] for c in reversed(range(width)))]
-    order = np.lexsort(tuple(columns))
-    table, lengths = table[order], lengths[order]
-    # `node[i]` is the node that row i has reached; a level's nodes are numbered in the order of their rows, which is
-    # ascending by parent and then by token: children of one node lie side by side.
-    node = np.zeros(count, np.int64)
-    tokens, rows, parents = [np.array([-1], np.int32)], [np.array([-1], np.int64)], []
-    total = 1
-    for depth in range(width):
-        alive = np.flatnonzero(lengths > depth)
-        pair = np.stack([node[alive], table[alive, depth]], 1)
-        fresh = np.ones(len(alive), bool)
-        fresh[1:] = (pair[1:] != pair[:-1]).any(1)
-        number = np.cumsum(fresh) - 1
-        node[alive] = total + number
-        ends = np.full(int(fresh.sum()), -1, np.int64)
-        done = lengths[alive] == depth + 1
-        ends[number[done][::-1]] = order[alive[done]][::-1]  # the first of equal ones is written last
-        tokens.append(pair[fresh, 1].astype(np.int32))
-        parents.append(pair[fresh, 0])
-        rows.append(ends)
-        total += len(ends)
-    parent = np.concatenate(parents) if parents else np.zeros(0, np.int64)
-    first = 1 + np.searchsorted(parent, np.arange(total), "left")
-    end = 1 + np.searchsorted(parent, np.arange(total), "right")
-    return Trie(
-        np.concatenate(tokens), first.astype(np.int32), end.astype(np.int32), np.concatenate(rows).astype(np.int32)
-    )
 
 
 def spellings(engine: Engine, texts: Sequence[str], *, folder: Path | None = None) -> list[list[int]]:

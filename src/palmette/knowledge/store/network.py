@@ -70,8 +70,10 @@ class Network:
     Args:
         things: every entity, in the order of name, type and literal; a thing's number is its place in it.
         names: their names.
+        numbers: the store's numbers of them.
         places: the number of the thing of a name, or of all of that name.
         relations: names, in order.
+        along: the store's numbers of them.
         out: facts by subject, the best supported first.
         into: facts by object, likewise.
         same: for a thing that is linked all that are the same, itself included, that with the smallest number in the
@@ -89,8 +91,10 @@ class Network:
 
     things: Sequence[Entity]
     names: Sequence[str]
+    numbers: NDArray[np.int64]
     places: Mapping[str, int | range]
     relations: Sequence[str]
+    along: NDArray[np.int64]
     out: Edges
     into: Edges
     same: Mapping[int, tuple[int, ...]]
@@ -106,9 +110,10 @@ class Network:
             numbers = np.array([i for i, *_ in named], np.int64)
             rows = _read(db, np.sort(numbers))  # (facts, 4): subject, relation, object, support
         rows = rows[rows[:, 3] > 0]
-        place, along = _Places(numbers), _Places(np.array([i for _, i in relations], np.int64))
+        along = np.array([i for _, i in relations], np.int64)
+        place, placed = _Places(numbers), _Places(along)
         subject, object = place(rows[:, 0]), place(rows[:, 2])
-        relation, support = along(rows[:, 1]), rows[:, 3].astype(np.int32)
+        relation, support = placed(rows[:, 1]), rows[:, 3].astype(np.int32)
         things = [Entity(n, t, bool(v)) for _, n, t, v in named]
         first = np.array([i == 0 or things[i - 1].name != things[i].name for i in range(len(things))], bool)
         starts = [*np.flatnonzero(first).tolist(), len(things)]
@@ -116,9 +121,8 @@ class Network:
         alike = np.cumsum(first)  # one number for namesakes
         out = _edges(subject, (object, relation, -support), relation, object, support, len(things))
         into = _edges(object, (subject, relation, alike[subject], -support), relation, subject, support, len(things))
-        return cls(
-            things, [n for _, n, *_ in named], places, [n for n, _ in relations], out, into, _clusters(linked, place)
-        )
+        names, said = [n for _, n, *_ in named], [n for n, _ in relations]
+        return cls(things, names, numbers, places, said, along, out, into, _clusters(linked, place))
 
     def named(self, name: str | Entity) -> list[int]:
         """The things that a name stands for, what is the same as them included; none, if none is spelled like this."""
