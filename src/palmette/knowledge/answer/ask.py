@@ -146,7 +146,7 @@ def _few(found: Evidence) -> tuple[Fact, ...]:
             break
         out += [fact for fact, some in had.items() if some == best]
         left -= best
-    return tuple(out[:MOST_CITED] or found.facts[:MOST_CITED])
+    return tuple(out[:MOST_CITED] or (() if found.passages else found.facts[:MOST_CITED]))
 
 
 def _rendered(facts: Sequence[Fact]) -> str:

@@ -103,7 +103,7 @@ def care_for(unsupported: Sequence[float], refuse: float) -> float:
     highest = sorted(unsupported, reverse=True)[allowed]
     if highest >= 1:
         raise BadParameter(
-            f"no care refuses {refuse:.0%}: without their documents, one passage still says all of {allowed + 1} of "
+            f"no care refuses {refuse:.0%}: without their documents, one sentence still says all of {allowed + 1} of "
             f"the {count} questions; name every document that answers a question"
         )
     return min(1.0, (math.floor(highest * _DIGITS) + 1) / _DIGITS)

@@ -5,7 +5,7 @@ titled so, or a fact that also speaks of something else that was asked), how muc
 and how much of all its words stands in one passage and one that is linked with it by name, one of the two being about
 what was named: so a second hop counts, and a stray word elsewhere does not. A logistic regression weighs them, fitted
 on questions whose passages are there and the same questions without them (bench/knowledge.py, part abstain). One
-passage that says everything of something described needs no weighing.
+sentence that says everything needs no weighing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import Lexicon, key_of, spans_of, tokens_of
 from palmette.knowledge.retrieve.snapshot import variants
@@ -56,7 +57,7 @@ class Support:
         described: the share of its names that something found is about, 0 to 1; one half where it names nothing.
         said: the share of its names that stand there word for word.
         spoken: the share of its words that stand in one passage or in two that are linked, one of them about a name.
-        whole: whether one passage says all of its words.
+        whole: whether one sentence, with the title above it, or one fact says all of its words.
         missing: its words that nothing found has.
         asked: whether anything but its names is said at all; what destroyed Apple is not known by who founded it.
     """
@@ -77,7 +78,7 @@ class Support:
         """The same by other weights."""
         if not self.asked:
             return 0.0
-        if self.whole and self.described:
+        if self.whole:
             return 1.0
         score = sum(w * x for w, x in zip(weights, (self.described, self.said, self.spoken, 1.0), strict=True))
         return 1 / (1 + math.exp(-score))
@@ -140,7 +141,7 @@ def support(
     ])  # fmt: skip
     beside = weight.keys() - {asked[i].stem for name in names for i in name}
     return Support(
-        described, said, spoken / sum(weight.values()), weight.keys() in had, missing,
+        described, said, spoken / sum(weight.values()), _whole(passages, had, weight.keys(), also), missing,
         not beside or bool(beside & everything),
     )  # fmt: skip
 
@@ -323,6 +324,21 @@ def _reached(
             near = max(about[i], about[j])
             if near and had[i] | had[j] not in (had[i], had[j]) and (_leads(one, units[j]) or _leads(units[j], one)):
                 yield had[i] | had[j], near
+
+
+def _whole(
+    passages: Sequence[Chunk], had: Sequence[frozenset[str]], said: Set[str], also: Mapping[str, Sequence[str]]
+) -> bool:
+    """Whether one sentence, with the title above it, or one fact has all these stems; passages are the first units."""
+    for i, words in enumerate(had):
+        if words >= said:
+            chunk = passages[i] if i < len(passages) else None
+            if chunk is None:
+                return True
+            parts = (_unit(chunk.title, chunk.text[a:b]) for a, b in sentences(chunk.text))
+            if any(_respelled(part, also).stems >= said for part in parts):
+                return True
+    return False
 
 
 def _leads(one: _Unit, other: _Unit) -> bool:
