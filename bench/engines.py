@@ -137,7 +137,8 @@ def equality(device: str) -> None:
     print(f"\n{'scores, largest difference from plain forwards':48} {'torch':>9} {'numpy':>9}   goal <= 1e-4")
     for name in tiny.ARCHITECTURES:
         folder = tiny.folder(name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        how = {"dtype": torch.float32, "attn_implementation": "eager"}
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **how).eval()
         found = [grown(torch_engine.load(folder, device=device), model)]
         found += [grown(numpy_engine.load(folder), model)] if name in tiny.NUMPY else []
         print(f"{name:48} " + " ".join(f"{error:9.1e}" for error in found), flush=True)

@@ -41,10 +41,11 @@ Plain = Callable[[list[int]], np.ndarray]
 
 @functools.cache
 def plain_model(name: str) -> Any:
-    """The architecture's model as transformers runs it."""
+    """The architecture's model as transformers runs it, its attention spelled out."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(tiny.folder(name), dtype=torch.float32).eval()
+    how = {"dtype": torch.float32, "attn_implementation": "eager"}
+    return AutoModelForCausalLM.from_pretrained(tiny.folder(name), **how).eval()
 
 
 def plain(name: str, tokens: list[int]) -> np.ndarray:
