@@ -582,6 +582,27 @@ def test_a_line_along_an_eigenvector_bends_by_its_eigenvalue() -> None:
     assert abs(cosine(*d)) < 1e-3 and float(d[0].norm()) == pytest.approx(float(Random(0).make(space).norm()), rel=1e-5)
 
 
+@pytest.mark.parametrize("room", [8, 12, 400])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lanczos_with_little_room_finds_the_same(room: int, dtype: Any) -> None:
+    draw = torch.Generator().manual_seed(0)
+    turn, _ = torch.linalg.qr(torch.randn(400, 400, generator=draw, dtype=torch.float64))
+    exact = torch.cat([torch.tensor([9.0, 7.0, 6.5], dtype=torch.float64), torch.linspace(-2, 4, 397)])
+    matrix = (turn * exact) @ turn.T
+    held = []
+
+    def product(v: Any) -> Any:
+        held.append(v)
+        return matrix.to(v.dtype) @ v
+
+    fine = 1e-8 if dtype == torch.float64 else 1e-4
+    values, vectors, residuals = lanczos(product, torch.ones(400, dtype=dtype), 3, fine, 300, room)
+    assert values == pytest.approx([9.0, 7.0, 6.5], rel=10 * fine) and (residuals <= fine).all() and len(held) < 300
+    for value, vector in zip(values, vectors.double(), strict=True):
+        assert float((matrix @ vector - value * vector).norm()) < 30 * fine
+    assert vectors.double() @ vectors.double().T == pytest.approx(np.eye(3), abs=1e-5)
+
+
 def test_lanczos_finds_what_is_there_and_no_more() -> None:
     values, vectors, residuals = lanczos(lambda v: v * torch.tensor([3.0, 1.0]), torch.ones(2, dtype=torch.float64), 2)
     assert values == pytest.approx([3, 1]) and vectors.shape == (2, 2) and residuals.max() < 1e-9

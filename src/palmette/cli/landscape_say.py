@@ -45,7 +45,7 @@ def measured(
     if asked == ["layers"]:
         return robustness(str(model), data, options["layers"], seed=options["seed"], norm=options["norm"], **common)
     if asked == ["sharpness"]:
-        return sharpness(str(model), data, **how)
+        return sharpness(str(model), data, progress=progress, **how)
     plane = {name: options[name] for name in _PLANE}
     if options["shard"] is not None:
         assert store is not None
@@ -60,6 +60,7 @@ def finished(made: Made, paths: list[Path], options: dict[str, Any]) -> None:
         return
     if isinstance(made, Sharpness):
         _json(paths[0], made)
+        _flagged(made)
         click.echo(str(made))
         return
     wrong = next((path for path in paths if path.suffix not in formats(made)), None)
@@ -67,13 +68,17 @@ def finished(made: Made, paths: list[Path], options: dict[str, Any]) -> None:
         raise UsageError(f"{wrong.name!r}: this picture may end in {', '.join(formats(made))}; its points are kept")
     for path in paths:
         write(made, path)
-    for flag in made.flags if isinstance(made, Landscape) else ():
-        click.echo(f"palmette: {flag}", err=True)
+    _flagged(made)
     click.echo(made.caption)
     for line in _said(made, options):
         click.echo(line)
     if options["best"] is not None:
         _recipe(made, options["best"])
+
+
+def _flagged(made: Landscape | Profile | Layers | Sharpness) -> None:
+    for flag in made.flags:
+        click.echo(f"palmette: {flag}", err=True)
 
 
 def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[str]:

@@ -235,13 +235,16 @@ def robustness(
     return replace(made, facts=made.facts | {"title": f"{change} of {_shown(model)}, part by part"})
 
 
-def sharpness(model: str | Path, data: Data, *, count: int = 5, tolerance: float = 1e-6, **how: Any) -> Sharpness:
+def sharpness(
+    model: str | Path, data: Data, *, count: int = 5, tolerance: float = 1e-6, progress: Progress = quiet, **how: Any
+) -> Sharpness:  # fmt: skip
     """The sharpest curvature at a model, and the learning rate that it allows.
 
     Args:
         model, data, how: see `palmette.landscape`.
         count: eigenvalues.
         tolerance: their residuals, as a share of the largest.
+        progress: called with products with the Hessian done, and at most to do.
 
     >>> import palmette
     >>> text = ["One day Runa went to the park. She was happy."] * 2
@@ -249,7 +252,7 @@ def sharpness(model: str | Path, data: Data, *, count: int = 5, tolerance: float
     True
     """
     subject, _ = _opened(folder_at(str(model)), data, how)
-    return measure_sharpness(subject.space, subject.metric, count, tolerance)
+    return measure_sharpness(subject.space, subject.metric, count, tolerance, progress)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.directions.base import cosine
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.metric import FEW, Metric
+from palmette.weights.landscape.metric import Metric, few
 from palmette.weights.landscape.space import Space
 
 __all__ = ["comparable", "doubts", "refuse"]
@@ -45,12 +45,7 @@ def doubts(
     training: bool,
 ) -> list[str]:  # fmt: skip
     """What is doubtful about a picture, in words."""
-    flags = []
-    if made.facts["tokens"] < FEW:
-        known = f": the loss is known to ± {made.origin.error:.2g}" if np.isfinite(made.origin.error) else ""
-        flags.append(f"only {made.facts['tokens']} tokens{known}; take {FEW} or more")
-    if len(made.counts) < 2:
-        flags.append("one sequence only: there is no error bar; give more text, or a shorter length")
+    flags = few(made.facts, made.origin)
     if training:
         flags.append("the model was in training mode; it was measured in evaluation mode, without dropout")
     bad = sum(not np.isfinite(loss.value) for loss, _ in made.points.values())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.forward import Forward, forward_of
 
-__all__ = ["FEW", "Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate", "windows"]
+__all__ = ["Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate", "few", "windows"]
 
 FEW = 2_000  # tokens; with fewer, noise is easily taken for landscape
 
@@ -51,6 +51,21 @@ def estimate(sums: Sums, counts: Sums) -> Estimate:
         return Estimate(mean, float("nan"))
     residual = sums - mean * counts
     return Estimate(mean, float(np.sqrt(size / (size - 1) * float(residual @ residual))) / whole)
+
+
+def few(facts: Mapping[str, Any], origin: Estimate) -> list[str]:
+    """Why the error bars are wide, or missing, in words; nothing if there is text enough.
+
+    >>> few({"tokens": 100, "sequences": 1}, Estimate(3.0, float("nan")))[0]
+    'only 100 tokens; take 2000 or more'
+    """
+    flags = []
+    if facts["tokens"] < FEW:
+        known = f": the loss is known to ± {origin.error:.2g}" if np.isfinite(origin.error) else ""
+        flags.append(f"only {facts['tokens']} tokens{known}; take {FEW} or more")
+    if facts["sequences"] < 2:
+        flags.append("one sequence only: there is no error bar; give more text, or a shorter length")
+    return flags
 
 
 def difference(sums: Sums, before: Sums, counts: Sums) -> Estimate:

@@ -17,7 +17,7 @@ from palmette.core.errors import BadParameter
 from palmette.weights.landscape.directions.base import Direction, Like
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
 from palmette.weights.landscape.measure import plateau
-from palmette.weights.landscape.metric import Estimate, Metric, difference, estimate
+from palmette.weights.landscape.metric import Estimate, Metric, difference, estimate, few
 from palmette.weights.landscape.sampler import lobatto
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Store
@@ -77,6 +77,11 @@ class Profile:
         return mean, mean - half, mean + half
 
     @property
+    def flags(self) -> list[str]:
+        """What is doubtful about it."""
+        return few(self.facts, self.origin)
+
+    @property
     def caption(self) -> str:
         """What a picture of it must say."""
         facts = self.facts
@@ -101,6 +106,11 @@ class Layers:
     rows: list[tuple[str, Estimate, Estimate, float]]
     origin: Estimate
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def flags(self) -> list[str]:
+        """What is doubtful about it."""
+        return few(self.facts, self.origin)
 
     @property
     def caption(self) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from palmette.weights.landscape.directions.slope import spectrum
-from palmette.weights.landscape.evaluate import Local
-from palmette.weights.landscape.metric import Estimate, TokenLoss, estimate
+from palmette.weights.landscape.evaluate import Local, Progress, quiet
+from palmette.weights.landscape.metric import Estimate, TokenLoss, estimate, few
 from palmette.weights.landscape.space import Space
 
 __all__ = ["Sharpness", "measure_sharpness"]
@@ -40,6 +40,11 @@ class Sharpness:
         """2 / λ_max: gradient descent with a larger one leaves the minimum (arXiv 2103.00065)."""
         return 2 / self.values[0] if self.values[0] > 0 else float("inf")
 
+    @property
+    def flags(self) -> list[str]:
+        """What is doubtful about it."""
+        return few(self.facts, self.origin)
+
     def __str__(self) -> str:
         facts = self.facts
         return (
@@ -50,7 +55,9 @@ class Sharpness:
         )
 
 
-def measure_sharpness(space: Space, metric: TokenLoss, count: int = 5, tolerance: float = 1e-6) -> Sharpness:
+def measure_sharpness(
+    space: Space, metric: TokenLoss, count: int = 5, tolerance: float = 1e-6, progress: Progress = quiet
+) -> Sharpness:
     """The largest eigenvalues of the Hessian, by Lanczos; the error bar from second differences of each example's loss.
 
     Args:
@@ -58,8 +65,9 @@ def measure_sharpness(space: Space, metric: TokenLoss, count: int = 5, tolerance
         metric: the loss.
         count: eigenvalues.
         tolerance: their residuals, as a share of the largest.
+        progress: called with products with the Hessian done, and at most to do.
     """
-    found = spectrum(space, metric, count, tolerance)
+    found = spectrum(space, metric, count, tolerance, progress=progress)
     sharp, largest = found.vectors[0].float(), max(abs(float(found.values[0])), 1e-12)
     step = (0.02 / largest) ** 0.5  # the loss changes by about 0.01
     with Local(space, metric) as run:

@@ -22,6 +22,8 @@ __all__ = ["Curvature", "Spectrum", "lanczos"]
 
 Vector = Any  # a flat tensor
 Product = Callable[[Vector], Vector]
+_BYTES = 4 << 30  # of the vectors that Lanczos' method holds, where twice the eigenvalues take no more
+_PIECE = 1 << 20  # numbers of every vector that are turned at once
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Curvature:
         with self._ready() as params:
             yield lambda v: self._product(params, v)
 
-    def spectrum(self, count: int = 5, tolerance: float = 1e-7, most: int = 100, seed: int = 0) -> Spectrum:
+    def spectrum(self, count: int = 5, tolerance: float = 1e-7, most: int = 100, seed: int = 0,
+                 progress: Callable[[int, int], None] | None = None) -> Spectrum:  # fmt: skip
         """The `count` largest eigenvalues.
 
         Args:
@@ -81,16 +84,26 @@ class Curvature:
             tolerance: residuals allowed, as a share of the largest.
             most: products at most; what has not converged by then says so in its residual.
             seed: of the first vector.
+            progress: called with products done, and at most to do.
 
         Raises:
             BadParameter: if the space is smaller than `count`.
         """
         if not 1 <= count <= self.space.size:
             raise BadParameter(f"{count} eigenvalues of a matrix of {self.space.size}")
+        kind = torch.float64 if self.space.dtype == torch.float64 else torch.float32
+        room = _BYTES // (self.space.size * kind.itemsize)
         draw = torch.Generator().manual_seed(seed)
-        start = torch.randn(self.space.size, generator=draw, dtype=torch.float64).to(self.space.device)
-        with self.ready() as product:
-            values, vectors, residuals = lanczos(product, start, count, tolerance, most)
+        start = torch.randn(self.space.size, generator=draw, dtype=torch.float64).to(self.space.device, kind)
+        with self.ready() as multiply:
+
+            def product(v: Vector) -> Vector:
+                made = multiply(v)
+                if progress is not None:
+                    progress(self.products, most)
+                return made
+
+            values, vectors, residuals = lanczos(product, start, count, tolerance, most, room)
         return Spectrum(values, vectors, residuals, self.products, self.exact)
 
     @contextmanager
@@ -162,52 +175,64 @@ class Curvature:
 
 
 def lanczos(
-    product: Product, start: Vector, count: int, tolerance: float = 1e-7, most: int = 100
+    product: Product, start: Vector, count: int, tolerance: float = 1e-7, most: int = 100, room: int = 100
 ) -> tuple[NDArray[np.float64], Vector, NDArray[np.float64]]:
     """The largest eigenvalues of a symmetric matrix by Lanczos' method, every vector made orthogonal to all before.
 
+    Where the vectors fill the room that they have, the best half of the space that they span is kept (Wu, Simon 2000,
+    Thick-restart Lanczos method for large symmetric eigenvalue problems).
+
     Args:
         product: the matrix times a vector.
-        start: a vector, float64[n].
+        start: a vector, float[n].
         count: how many eigenvalues.
         tolerance: residuals allowed, as a share of the largest value.
         most: products at most.
+        room: vectors held at once, at least 2 · count + 2.
 
     Returns:
-        Values float64[count] from the largest down, vectors as rows in float32 or float64, residuals / largest.
+        Values float64[count] from the largest down, vectors as rows in start's precision, residuals / largest.
 
     >>> matrix = torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))
     >>> lanczos(lambda v: matrix @ v, torch.ones(8, dtype=torch.float64), 2)[0].round(6)
     array([8., 7.])
     """
-    size = len(start)
-    most = min(max(most, count), size)
+    most = min(max(most, count), len(start))
+    room = min(most, max(room, 2 * count + 2))
     basis = [start / start.norm()]
-    diagonal: list[float] = []
-    beside: list[float] = []
-    while True:
-        w = product(basis[-1]).to(start.dtype)
-        diagonal.append(float(w @ basis[-1]))
+    matrix = np.zeros((room, room))
+    for done in range(1, most + 1):
+        w = product(basis[-1]).to(start.dtype, copy=True)
+        size, along = len(basis), np.zeros(len(basis))
         for _ in range(2):  # twice is enough (Giraud et al. 2005)
-            for q in basis:
-                w = w - (q @ w) * q
+            for i, q in enumerate(basis):
+                share = float(q @ w)
+                w.sub_(q, alpha=share)
+                along[i] += share
+        matrix[:size, size - 1] = matrix[size - 1, :size] = along
         length = float(w.norm())
-        done = len(diagonal)
-        matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-        values, rotated = np.linalg.eigh(matrix)
-        values, rotated = values[::-1], rotated[:, ::-1]
+        values, rotated = (x[..., ::-1] for x in np.linalg.eigh(matrix[:size, :size]))
         reach = max(float(np.abs(values).max()), 1e-300)
-        residual = length * np.abs(rotated[-1, : min(count, done)]) / reach
-        ended = length <= 1e-12 * reach
-        if done >= most or ended or (done >= count and (residual <= tolerance).all()):
+        residual = length * np.abs(rotated[-1, : min(count, size)]) / reach
+        if done >= most or length <= 1e-12 * reach or (size >= count and (residual <= tolerance).all()):
             break
-        beside.append(length)
+        if size == room:
+            kept = count + (room - count) // 2
+            _rotate(basis, rotated[:, :kept])
+            matrix = np.diag(np.append(values[:kept], np.zeros(room - kept)))
         basis.append(w / length)
-    kept = min(count, done)
-    vectors = torch.zeros(kept, size, dtype=start.dtype, device=start.device)
-    for i, q in enumerate(basis[:done]):
-        vectors += torch.from_numpy(rotated[i, :kept].copy()).to(q)[:, None] * q
-    return values[:kept].copy(), vectors, residual[:kept]
+    _rotate(basis, rotated[:, : min(count, size)])
+    return values[:count].copy(), torch.stack(basis), residual[:count]
+
+
+def _rotate(basis: list[Vector], by: NDArray[np.float64]) -> None:
+    """Put so many vectors of the space that a basis spans in its place, a piece of all of them at a time."""
+    turn = torch.from_numpy(by.T.copy()).to(basis[0])
+    for start in range(0, len(basis[0]), _PIECE):
+        piece = turn @ torch.stack([q[start : start + _PIECE] for q in basis])
+        for q, made in zip(basis, piece, strict=False):
+            q[start : start + _PIECE] = made
+    del basis[len(turn) :]
 
 
 @contextmanager

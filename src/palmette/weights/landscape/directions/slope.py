@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +50,11 @@ class Hessian(Direction):
         return _typical(space.kept["hessian"].vectors[self.index].float(), space, self.norm)
 
 
-def spectrum(space: Space, metric: Any, count: int = 5, tolerance: float = 1e-7, most: int = 100) -> Spectrum:
+def spectrum(space: Space, metric: Any, count: int = 5, tolerance: float = 1e-7, most: int = 100,
+             progress: Callable[[int, int], None] | None = None) -> Spectrum:  # fmt: skip
     """The largest eigenvalues of the Hessian; in float64 for models of at most `SMALL` parameters."""
     dtype = torch.float64 if space.size <= SMALL else torch.float32
-    return Curvature(_twin(space, dtype), metric).spectrum(count, tolerance, most)
+    return Curvature(_twin(space, dtype), metric).spectrum(count, tolerance, most, progress=progress)
 
 
 def _twin(space: Space, dtype: Any) -> Space:

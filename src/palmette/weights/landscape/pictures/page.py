@@ -213,7 +213,7 @@ def profile_page(made: Profile) -> bytes:
         go.Scatter(x=x, y=mean, mode="lines", line={"width": 3, "color": "#31688e"}, name="mean"),
     ])  # fmt: skip
     figure.update_layout(xaxis_title="relative radius ‖Δθ‖ / ‖θ‖", yaxis_title=str(made.facts["unit"]))
-    return _whole(figure, str(made.facts.get("title", "Basin")), made.caption, [])
+    return _whole(figure, str(made.facts.get("title", "Basin")), made.caption, made.flags)
 
 
 def layers_page(made: Layers) -> bytes:
@@ -230,4 +230,4 @@ def layers_page(made: Layers) -> bytes:
     figure.update_layout(
         yaxis={"autorange": "reversed"}, xaxis_title=f"rise of the {made.facts['unit']}", barmode="group"
     )
-    return _whole(figure, str(made.facts.get("title", "Layers")), made.caption, [])
+    return _whole(figure, str(made.facts.get("title", "Layers")), made.caption, made.flags)

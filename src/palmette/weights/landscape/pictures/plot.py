@@ -36,9 +36,7 @@ def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> An
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("a landscape as a picture", "landscape") from error
-    flags: list[str] = []
     if isinstance(made, Landscape):
-        flags = made.flags
         wide = len(made.labels) == 2
         figure = Figure(figsize=(12, 6.4) if wide else (8.5, 6.2), dpi=110)
         if wide:
@@ -53,7 +51,7 @@ def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> An
         else:
             _layers(figure, made)
     figure.suptitle(str(made.facts.get("title", "Loss landscape")), fontsize=12)
-    lines = notes(made.caption, flags, int(figure.get_figwidth() * 14.5), "!")
+    lines = notes(made.caption, made.flags, int(figure.get_figwidth() * 14.5), "!")
     figure.text(0.015, 0.012, "\n".join(lines), fontsize=7.5, va="bottom")
     height = figure.get_figheight()
     left = 0.06 if figure.get_figwidth() > 10 else 0.11
