@@ -346,6 +346,27 @@ def test_what_is_no_store_is_named_and_not_touched(tmp_path: Path) -> None:
         SqliteDatabase(tmp_path / "no" / "g.db")
     with pytest.raises(NotAStore, match="no such file"):
         SqliteDatabase(tmp_path / "g.db", read_only=True)
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(NotAStore, match="the file is empty"):
+        SqliteDatabase(tmp_path / "empty.db", read_only=True)
+    whole = Store(SqliteDatabase(tmp_path / "whole.db"))
+    whole.say(graphs.said(("a", "r", "b")))
+    text = graphs.dump(whole)
+    whole.close()
+    (tmp_path / "half.db").write_bytes((tmp_path / "whole.db").read_bytes()[:20_000])
+    with pytest.raises(NotAStore, match=r"is damaged .*nothing was changed\. Restore a copy"):
+        facts(Store(SqliteDatabase(tmp_path / "half.db")))
+    with pytest.raises(BadParameter, match=r"no whole dump: .* line \d"):
+        restore(graphs.memory(), text[: len(text) // 2].rsplit("\n", 1)[0])
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # who runs the tests may be root, who may write anywhere
+    with pytest.raises(StoreReadOnly, match="its folder may not be written"):
+        SqliteDatabase(tmp_path / "g.db")
+    assert not (tmp_path / "g.db").exists()
 
 
 KILLED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import graphs
@@ -237,3 +238,28 @@ def test_a_lexicon_finds_the_longest_name_at_every_place(names: list[str], words
     found = [*Lexicon.of({name: name for name in names}).find(text)]
     assert [text[start:end] for start, end, _ in found] == wanted
     assert all(text[start:end].lower() == name for start, end, name in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 200_000 + "x", "\n" * 200_000 + "# x", "# " + " " * 200_000 + "x", "a" * 2_000_000, "a b " * 300_000,
+        "---\n" * 50_000, "#" * 200_000, ". " * 100_000, ".\"" * 100_000, "a\n" * 100_000,
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_long_texts_are_cut_in_linear_time(text: str) -> None:
+    start = time.process_time()
+    document = document_of("x", text)
+    for piece in pieces(document.text):
+        assert document.text[piece.start : piece.end] == piece.text and len(piece.text) <= 1200
+    assert time.process_time() - start < 10  # it took minutes, by the square of the length
+
+
+@pytest.mark.parametrize("part", ["<", "<b", "<!--", '<a x="', "<?", "</", "<![CDATA[", "<div>", "&lt", "<script>"])
+def test_malformed_pages_are_read_in_linear_time(tmp_path: Path, part: str) -> None:
+    (tmp_path / "a.html").write_text("<title>T</title>Ann met Bob. <!-- <b> not this --> " + part * 50_000)
+    start = time.process_time()
+    page = read(tmp_path / "a.html")
+    assert time.process_time() - start < 10
+    assert page.title == "T" and page.text.startswith("Ann met Bob.") and "not this" not in page.text

@@ -17,7 +17,7 @@ __all__ = ["pieces", "sentences"]
 
 SIZE = 1200
 _BLANK = re.compile(r"\n[ \t\r\f\v]*\n\s*")
-_HEADING = re.compile(r"#{1,6}\s|\S[^\n]*\n(?:=+|-{3,})[ \t]*(?:\n|\Z)")
+_HEADING = re.compile(r"#{1,6}\s|\S[^\n]{0,300}\n(?:=+|-{3,})[ \t]*(?:\n|\Z)")
 _END = re.compile(r"(?<=[.!?。！？…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[^\Wa-z_])|\n[ \t]*(?=[-*+•]\s|\d+[.)]\s)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|No|Inc|Ltd|Co|Corp|Gen|Col|Sen|Rep)|\b[A-Z])\.\s*$"

@@ -6,18 +6,24 @@ Offsets count the characters of the text that comes out; for Markdown and plain 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
 
 from palmette.core.errors import DocumentError, MissingExtra
 
 __all__ = ["Document", "document_of", "hash_of", "read"]
 
+logging.getLogger("pypdf").addHandler(logging.NullHandler())  # else its warnings go to stderr where nobody wants them
+
 MOST_BYTES = 32 * 1024 * 1024
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_TITLE = re.compile(r"\A\s*(?:---\n.*?\n---\n)?\s*#\s+([^\n]+?)\s*#*\s*(?:\n|\Z)", re.DOTALL)
+_TITLE = re.compile(r"\A\s*+(?:---\n.*?\n---\n\s*+)?#[ \t]++([^\n]+)", re.DOTALL)  # never goes back over white space
+_LOOSE = re.compile(r"<(?![^<>]*>)")
+_MOST_LOOSE = 200
 _KINDS = {
     ".md": "markdown", ".markdown": "markdown", ".txt": "text", ".text": "text", ".rst": "text", "": "text",
     ".html": "html", ".htm": "html", ".xhtml": "html", ".pdf": "pdf",
@@ -61,7 +67,7 @@ def document_of(name: str, text: str, title: str | None = None) -> Document:
         raise DocumentError(f"{name}: a zero byte at {text.index(chr(0))}; it is no text")
     if title is None:
         found = _TITLE.match(text)
-        title = found[1] if found else ""
+        title = found[1].strip().rstrip("#").rstrip() if found else ""
     return Document(name, text, title)
 
 
@@ -97,7 +103,7 @@ def read(path: str | Path, *, encoding: str = "", most_bytes: int = MOST_BYTES, 
         raise DocumentError(f"cannot read {name}: {error.strerror or error}") from error
     if kind == "html":
         page = _Page()
-        page.feed(text)
+        page.feed(_tame(text))
         page.close()
         return document_of(name, page.text, page.title or path.stem)
     found = document_of(name, text)
@@ -118,6 +124,22 @@ def _decoded(data: bytes, name: str, encoding: str) -> str:
             f"{name} is no text in {encoding or 'UTF-8'}: byte {data[error.start]:#04x} at {error.start}; "
             "say what it is with encoding= (--encoding), for example cp1252"
         ) from None
+
+
+def _tame(page: str) -> str:
+    """A page on which Python's parser takes linear time: without comments, and where very many `<` begin no
+    tag that ends, those are text. (It looks to the end of the page from each of them; mended in later Pythons.)
+
+    >>> _tame("one <!-- <b> --> two <b>three</b>")
+    'one  two <b>three</b>'
+    """
+    kept, at = [], 0
+    while (start := page.find("<!--", at)) >= 0 and (end := page.find("-->", start + 4)) >= 0:
+        kept.append(page[at:start])
+        at = end + 3
+    page = "".join([*kept, page[at:]])
+    loose = sum(1 for _ in islice(_LOOSE.finditer(page), _MOST_LOOSE + 1))
+    return _LOOSE.sub("&lt;", page) if loose > _MOST_LOOSE else page
 
 
 class _Page(HTMLParser):

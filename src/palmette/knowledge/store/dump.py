@@ -109,8 +109,11 @@ def restore(store: Store, dump: str | Mapping[str, Any], *, recorded_at: str = "
     """
     try:
         whole = json.loads(dump) if isinstance(dump, str) else dump
+    except ValueError as error:
+        raise BadParameter(f"this is no whole dump: {error}; nothing was changed") from None
+    try:
         found = whole["palmette graph"]
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise BadParameter('this is no dump of a graph: it has no "palmette graph" in it') from None
     if found != FORMAT:
         raise BadParameter(f"the dump has format {found!r}, and this Palmette reads {FORMAT}")

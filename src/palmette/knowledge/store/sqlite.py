@@ -173,7 +173,10 @@ class SqliteDatabase(Connection):
         if "not a database" in text:
             return NotAStore(f"{self.place} is a file of another kind, and no knowledge graph; nothing was changed")
         if "malformed" in text:
-            return NotAStore(f"{self.place} is damaged ({text})")
+            return NotAStore(
+                f"{self.place} is damaged ({text}); nothing was changed. Restore a copy, import an export, or see what "
+                "`sqlite3 FILE .recover` finds"
+            )
         if "disk" in text and "full" in text:
             return StoreError(
                 f"{self.place}: the disk is full; the last transaction was taken back, nothing before it is lost"
@@ -187,9 +190,16 @@ def _check_file(path: Path, read_only: bool) -> None:
     """
     if path.is_dir():
         raise NotAStore(f"{path} is a folder; a store is a file, such as {path / 'graph.db'}")
-    if not (path.is_file() and path.stat().st_size) and (read_only or not path.parent.is_dir()):
-        where = f"there is no folder {str(path.parent)!r}" if not path.parent.is_dir() else "there is no such file"
-        raise NotAStore(f"no store at {str(path)!r}: {where}")
+    if path.is_file() and path.stat().st_size:
+        return
+    if not path.parent.is_dir():
+        raise NotAStore(f"no store at {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if read_only:
+        raise NotAStore(
+            f"no store at {str(path)!r}: {'the file is empty' if path.exists() else 'there is no such file'}"
+        )
+    if not _writable(path):
+        raise StoreReadOnly(f"no store can be begun at {str(path)!r}: its folder may not be written")
 
 
 def _writable(path: Path) -> bool:
