@@ -32,7 +32,7 @@ from palmette.knowledge.schema import Schema, induced
 from palmette.knowledge.store import links
 from palmette.knowledge.store.bulk import load
 from palmette.knowledge.store.network import Direction, Names
-from palmette.knowledge.store.read import NOW, When, assertions, conflicts, entity, facts, find, quoted, stated
+from palmette.knowledge.store.read import NOW, When, assertions, conflicts, entity, facts, find, named, quoted, stated
 from palmette.knowledge.store.sqlite import SqliteDatabase
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Statement
@@ -232,11 +232,8 @@ class Graph:
         at: str | None = None, known: str | None = None, most: int | None = None,
     ) -> list[Names]:  # fmt: skip
         """The same facts as names: subject, relation, object, which is what `say` and `load` take."""
-        if at is None and known is None and (network := self.store.memory.now()) is not None:
-            found = network.triples(subject, relation, object, most)
-            if found is not None:
-                return found
-        return [fact.names for fact in self.facts(subject, relation, object, at=at, known=known, most=most)]
+        when = NOW if at is None and known is None else When(at, known)
+        return named(self.store, subject, relation, object, when=when, most=most)
 
     def near(
         self, name: str | Entity, hops: int = 1, *, direction: Direction = "any", at: str | None = None

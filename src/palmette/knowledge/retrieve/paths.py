@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from palmette.core.errors import BadParameter
-from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.base import batches, inside, marks
 from palmette.knowledge.store.network import Direction
 from palmette.knowledge.store.read import NOW, When, entity, triples
 from palmette.knowledge.store.store import Store
@@ -77,17 +77,18 @@ def near(
         return network.near(things, hops, direction)
     condition, values = when.sql()
     ways = [w for w, d in ((("s", "o"), "out"), (("o", "s"), "in")) if direction in (d, "any")]
-    edge = entity(store, start)
+    edge, of = entity(store, start), store.same.linked()
     seen, found = set(edge), list[Entity]()
     for _ in range(hops):
         reached: set[int] = set()
         for here, there in ways:
             for some in batches(edge):
-                sql = f"SELECT a.{there} FROM assertion a WHERE a.{here} IN ({marks(len(some))}) AND {condition}"
-                reached.update(i for (i,) in store.db.rows(sql, [*some, *values]))
-        edge = store.same.spread(reached - seen)
+                among, ids = inside(some)
+                sql = f"SELECT a.{there} FROM assertion a WHERE a.{here} {among} AND {condition}"
+                reached.update(chain.from_iterable(store.db.rows(sql, [*ids, *values])))
+        edge = store.same.spread(reached - seen) if of else sorted(reached - seen)
         seen.update(edge)
-        found += _entities(store, {store.same.one(i) for i in edge})
+        found += _entities(store, {of.get(i, i) for i in edge})
         if not edge:
             break
     return found
@@ -164,9 +165,9 @@ def _wave(
     fresh: dict[int, int] = {}
     for near, far in (("s", "o"), ("o", "s")):
         for some in batches(store.same.spread(edge), _STEP):
-            inside = "= ?" if len(some) == 1 else f"IN ({marks(len(some))})"
-            sql = f"SELECT a.{far}, a.{near} FROM assertion a WHERE a.{near} {inside} AND {condition}"
-            rows = store.db.rows(sql, [*some, *values])
+            among, ids = ("= ?", some) if len(some) == 1 else inside(some)
+            sql = f"SELECT a.{far}, a.{near} FROM assertion a WHERE a.{near} {among} AND {condition}"
+            rows = store.db.rows(sql, [*ids, *values])
             found = {of.get(a, a): of.get(b, b) for a, b in rows} if of else dict(rows)
             fresh |= found
             met = found.keys() & other.keys()
@@ -209,5 +210,6 @@ def _entities(store: Store, numbers: Iterable[int]) -> list[Entity]:
     """By name."""
     found = []
     for some in batches(sorted(numbers)):
-        found += store.db.rows(f"SELECT name, type, literal FROM entity WHERE id IN ({marks(len(some))})", some)
+        among, ids = inside(some)
+        found += store.db.rows(f"SELECT name, type, literal FROM entity WHERE id {among}", ids)
     return [Entity(name, type_, bool(literal)) for name, type_, literal in sorted(found)]

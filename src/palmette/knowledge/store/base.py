@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from palmette.core.errors import NewerStore
 from palmette.knowledge.store.tables import MIGRATIONS
 
-__all__ = ["Database", "Row", "batches", "marks", "migrate"]
+__all__ = ["Database", "Row", "batches", "inside", "marks", "migrate"]
 
 Row = tuple[Any, ...]
 _AT_ONCE = 500
@@ -135,6 +135,16 @@ def batches(values: Iterable[Any], size: int = _AT_ONCE) -> Iterable[list[Any]]:
             held = []
     if held:
         yield held
+
+
+def inside(values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """IN (…) with its values, the last one repeated up to a power of two: so few statements have to be prepared.
+
+    >>> inside([5, 6, 7])
+    ('IN (?,?,?,?)', [5, 6, 7, 7])
+    """
+    count = 1 << max(0, len(values) - 1).bit_length()
+    return f"IN ({marks(count)})", [*values, *[values[-1]] * (count - len(values))]
 
 
 def marks(count: int) -> str:

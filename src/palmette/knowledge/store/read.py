@@ -6,17 +6,19 @@ the store believed at a time; both are conditions on assertions, so both may be 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.store.admit import timed
-from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.base import Row, batches, marks
+from palmette.knowledge.store.network import Names
 from palmette.knowledge.store.store import Store
-from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote
+from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote, facts_of
 
 __all__ = [
     "NOW",
@@ -26,6 +28,7 @@ __all__ = [
     "entity",
     "facts",
     "find",
+    "named",
     "numbers_of",
     "quoted",
     "relation_names",
@@ -37,6 +40,7 @@ _NAMED = (
     "es.name, es.type, es.literal, r.name, eo.name, eo.type, eo.literal",
     "JOIN entity es ON es.id = a.s JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o",
 )
+_by_names = itemgetter(0, 3, 4, 1, 5, 2, 6)
 
 
 @dataclass(frozen=True)
@@ -134,26 +138,38 @@ def facts(
 
     The best supported come first, those of equal support by their names.
     """
-    condition, values = when.sql()
-    where: list[str] = [condition]
-    given: list[Any] = list(values)
+    found = _counted(store, subjects, relation, objects, when, most)
+    return facts_of((Entity(s, st, bool(sv)), p, Entity(o, ot, bool(ov)), n) for s, st, sv, p, o, ot, ov, n in found)
+
+
+def _counted(
+    store: Store, subjects: Sequence[int] | None, relation: str | None, objects: Sequence[int] | None, when: When,
+    most: int | None,
+) -> Iterable[Row]:  # fmt: skip
+    """Facts as rows of names, types and support; put in order by the database only where it can leave some out."""
+    condition, given = when.sql()
+    where, values = [condition], list[Any](given)
     if relation is not None:
         where.append("a.p = (SELECT id FROM relation WHERE name = ?)")
-        given.append(relation)
+        values.append(relation)
     for column, ids in (("s", subjects), ("o", objects)):
         if ids is not None:
             where.append(f"a.{column} = ?" if len(ids) == 1 else f"a.{column} IN ({marks(len(ids))})")
-            given += ids
+            values += ids
+    wanted = " AND ".join(where)
+    if most is None:
+        rows = store.db.rows(f"SELECT {_NAMED[0]} FROM assertion a {_NAMED[1]} WHERE {wanted}", values)
+        count = Counter(rows)
+        ordered = sorted(count, key=_by_names)
+        if len(count) < len(rows):
+            ordered.sort(key=count.__getitem__, reverse=True)  # keeps the order of those that are equal
+        return [(*row, count[row]) for row in ordered]
     sql = (
-        f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a "
-        f"WHERE {' AND '.join(where)} "
+        f"SELECT {_NAMED[0]}, f.n FROM (SELECT a.s, a.p, a.o, count(*) AS n FROM assertion a WHERE {wanted} "
         f"GROUP BY a.s, a.p, a.o) f {_NAMED[1].replace('a.', 'f.')} "
-        "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type, es.literal, eo.literal"
+        "ORDER BY f.n DESC, es.name, r.name, eo.name, es.type, eo.type, es.literal, eo.literal LIMIT ?"
     )
-    if most is not None:
-        sql += " LIMIT ?"
-        given.append(most)
-    return [_fact(row) for row in store.db.rows(sql, given)]
+    return store.db.rows(sql, [*values, most])
 
 
 def stated(
@@ -176,6 +192,24 @@ def stated(
             return known
     ends = [None if name is None else entity(store, name) for name in (subject, object)]
     return facts(store, ends[0], relation, ends[1], when=when, most=most)
+
+
+def named(
+    store: Store,
+    subject: str | Entity | None = None,
+    relation: str | None = None,
+    object: str | Entity | None = None,
+    *,
+    when: When = NOW,
+    most: int | None = None,
+) -> list[Names]:
+    """The same as names only."""
+    if when is NOW and (network := store.memory.now()) is not None:
+        known = network.triples(subject, relation, object, most)
+        if known is not None:
+            return known
+    ends = [None if name is None else entity(store, name) for name in (subject, object)]
+    return [(row[0], row[3], row[4]) for row in _counted(store, ends[0], relation, ends[1], when, most)]
 
 
 def _fact(row: Sequence[Any]) -> Fact:

@@ -50,7 +50,12 @@ class SqliteDatabase(Connection):
         self._seen = (-1, -1, 0)  # how much others and this connection had written when a stamp was read, and the stamp
         with self._translated():
             self._connection = sqlite3.connect(
-                target, uri=not memory, timeout=wait, isolation_level=None, check_same_thread=False
+                target,
+                uri=not memory,
+                timeout=wait,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
             )
             try:
                 self._prepare(durable)
