@@ -182,7 +182,7 @@ def points(count: int, device: str) -> None:
 
 def picture(folder: Path, plane: str, most: int, fresh: int, dtype: str = "float32") -> None:
     """What a whole picture cost, and how far the surrogate is from the truth at points that it has not seen."""
-    how = {"select": "", "tokens": 512, "length": 128, "dtype": dtype, "device": "cpu", "threads": 1}
+    how = {"select": "", "tokens": 508, "length": 128, "dtype": dtype, "device": "cpu", "threads": 1}
     subject = Subject.open(folder, folder / "test.txt", "loss", **how)
     space, metric = subject.space, subject.metric
     if plane == "random":
@@ -256,7 +256,7 @@ def main() -> None:
     if given.model is not None:
         for dtype in ["float32"] + ["bfloat16"] * (not slow("cpu")):
             picture(given.model, "random", 101, given.fresh, dtype)
-            for most in (101, 150, 200):
+            for most in (101, 150, 250):
                 picture(given.model, "trajectory", most, given.fresh, dtype)
 
 

@@ -234,15 +234,18 @@ def test_independent_directions_are_nearly_orthogonal() -> None:
 # -- the loss ----------------------------------------------------------------------------------------------------------
 
 
-def test_padding_changes_nothing() -> None:
-    net = model("llama")
-    whole = TokenLoss(net, IDS[:1]).sums()
-    padded = np.zeros((2, 16), np.int64)
-    real = np.zeros((2, 16), bool)
-    padded[0, :12], real[0, :12] = IDS[0], True
-    padded[1], real[1] = np.resize(IDS[1], 16), True
-    found = TokenLoss(net, padded, real)
-    assert found.sums()[0] == pytest.approx(whole[0], rel=1e-5) and found.counts.tolist() == [11, 15]
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_padding_changes_nothing(name: str) -> None:
+    net, lengths = model(name), [12, 1, 16, 3, 0, 16, 2, 9]
+    padded = np.zeros((len(lengths), 16), np.int64)
+    for row, length in enumerate(lengths):
+        padded[row, :length] = np.resize(IDS[row % 6], length)
+    real = np.arange(16) < np.array(lengths)[:, None]
+    found = TokenLoss(net, padded, real, batch=3)
+    assert found.counts.tolist() == [max(0, length - 1) for length in lengths]
+    for row, length in enumerate(lengths):
+        alone = TokenLoss(net, padded[[row], :length]).sums()[0] if length > 1 else 0.0
+        assert found.sums()[row] == pytest.approx(alone, rel=1e-5)
 
 
 def test_windows_cut_documents_and_stop_at_the_tokens_asked_for() -> None:

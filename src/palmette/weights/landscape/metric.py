@@ -20,6 +20,7 @@ __all__ = ["Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate"
 FEW = 2_000  # tokens; with fewer, noise is easily taken for landscape
 
 ROWS = 256  # tokens whose scores are held at once
+PADDED = 1.25  # how much longer than the first of a batch a sequence of it may be
 Sums = NDArray[np.float64]
 Kind = Literal["loss", "error"]
 
@@ -171,11 +172,12 @@ class TokenLoss:
         labels = np.array(list(tasks) or [""] * len(self.counts))
         self.tasks = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(labels.tolist()) if name}
         self._batches = [
-            (torch.from_numpy(ids[i : i + batch]).to(device), torch.from_numpy(real[i : i + batch]).to(device))
-            for i in range(0, len(ids), batch)
+            (rows, *(torch.from_numpy(table[rows, :length]).to(device) for table in (ids, real)))
+            for rows, length in _batches(real, batch)
         ]
+        _, first, there = self._batches[-1]  # the longest
         with _evaluating(model):
-            self.way: Forward = forward_of(model, self._batches[0][0][:1], self._batches[0][1][:1])
+            self.way: Forward = forward_of(model, first[:1], there[:1])
 
     @property
     def tokens(self) -> int:
@@ -185,7 +187,9 @@ class TokenLoss:
     def sums(self) -> Sums:
         """Loss or errors summed over each example, float64[examples]."""
         with torch.inference_mode(), _evaluating(self.model):
-            each = np.concatenate([self._summed(*batch) for batch in self._batches])
+            each = np.zeros(len(self._groups))
+            for rows, ids, real in self._batches:
+                each[rows] = self._summed(ids, real)
         return _grouped(self._groups, each)
 
     def _summed(self, ids: Any, real: Any) -> Sums:
@@ -213,7 +217,7 @@ class TokenLoss:
             kept = scores[wanted] if scores.dtype == torch.float64 else scores[wanted].float()
             return F.cross_entropy(kept, ids[:, 1:][wanted], reduction="sum") / self.tokens
 
-        return [lambda batch=batch: share(*batch) for batch in self._batches]  # type: ignore[misc]
+        return [lambda batch=batch: share(*batch[1:]) for batch in self._batches]  # type: ignore[misc]
 
 
 class Scored:
@@ -274,6 +278,18 @@ def _evaluating(model: Any) -> Iterator[None]:
     finally:
         if training:
             model.train()
+
+
+def _batches(real: NDArray[np.bool_], most: int) -> Iterator[tuple[NDArray[np.intp], int]]:
+    """Rows that are computed together, and how long they are: of about one length, so that little is padding."""
+    lengths = np.where(real[:, 1:].any(axis=1), real.shape[1] - np.argmax(real[:, ::-1], axis=1), 0)
+    rows: list[int] = []
+    for row in np.argsort(lengths, kind="stable")[(lengths == 0).sum() :].tolist():  # where there is what to predict
+        if rows and (len(rows) == most or lengths[row] > PADDED * lengths[rows[0]]):
+            yield np.array(rows), int(lengths[rows[-1]])
+            rows = []
+        rows.append(row)
+    yield np.array(rows), int(lengths[rows[-1]])
 
 
 def _grouped(places: NDArray[Any], values: Sums, count: int = 0) -> Sums:

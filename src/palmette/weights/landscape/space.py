@@ -18,7 +18,7 @@ except ImportError as error:
 __all__ = ["Part", "Space"]
 
 _IN_OUT = ("Conv1D", "GptOssExperts")  # modules that store a matrix as [in, out]
-_BLOCK = 1 << 20  # numbers of a block: what is added up stays in the cache, and calls cost nothing beside it
+_BLOCK = 1 << 17  # numbers of a block: what is added up stays in the cache, and calls cost nothing beside it
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Space:
 
     def _sum(self, at: Sequence[float], directions: Sequence[Any], rows: bool) -> None:
         """Every block of the sum. The order of operations is one and the same, with a kept row or without."""
-        block = _BLOCK if self.device.type == "cpu" else _BLOCK * 64
+        block = _BLOCK if self.device.type == "cpu" else _BLOCK * 512
         spare = torch.empty(min(block, self.size), device=self.device)
         for start in range(0, self.size, block):
             stop = min(start + block, self.size)
