@@ -72,6 +72,8 @@ class FileTokenizer:
     def _plain(self, rust: RustTokenizer, text: str) -> list[int]:
         """The ids of text that stays text: where a vocabulary spells a special token, the spelling is cut in two."""
         encoding = rust.encode(text, add_special_tokens=False)
+        if self._doubtful.isdisjoint(encoding.ids):  # nearly always, and far cheaper than looking at each span
+            return list(encoding.ids)
         cuts = []
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             if self._misread(token, text[start:end]):
@@ -90,6 +92,11 @@ class FileTokenizer:
         if token in self._unknown:
             return span == self._added.get(token)
         return token in self.special or (token in self._fallback and len(span) > 1)
+
+    @cached_property
+    def _doubtful(self) -> frozenset[int | None]:
+        """The tokens that `_misread` may say no to."""
+        return frozenset(self._unknown | self.special | self._fallback)
 
     @cached_property
     def _fallback(self) -> frozenset[int]:
