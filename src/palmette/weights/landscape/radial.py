@@ -6,10 +6,19 @@ have no width to tune, give quadratics exactly, and stay calm where points are d
 
 from __future__ import annotations
 
-from functools import cached_property
+from contextlib import AbstractContextManager
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from palmette.core.errors import MissingExtra
+
+try:
+    from threadpoolctl import ThreadpoolController
+except ImportError as error:
+    raise MissingExtra("the loss landscape", "landscape") from error
 
 __all__ = ["Radial"]
 
@@ -38,8 +47,10 @@ class Radial:
         Returns:
             float64[m, k].
         """
-        weights = self._inverse[:, : len(self.nodes)] @ values
-        return np.concatenate([self._row(at[i : i + _AT_ONCE]) @ weights for i in range(0, len(at), _AT_ONCE)])
+        inverse = self._inverse[:, : len(self.nodes)]
+        with _alone():
+            weights = inverse @ values
+            return np.concatenate([self._row(at[i : i + _AT_ONCE]) @ weights for i in range(0, len(at), _AT_ONCE)])
 
     def left_out(self, values: Points) -> Points:
         """How far the way through all other points misses each point, float64[n].
@@ -55,7 +66,8 @@ class Radial:
         count, rows = len(self.nodes), self._row(self.nodes)
         whole = np.zeros((rows.shape[1], rows.shape[1]))
         whole[:count], whole[count:, :count] = rows, rows[:, count:].T
-        return np.asarray(np.linalg.inv(whole), np.float64)
+        with _alone():
+            return np.asarray(np.linalg.inv(whole), np.float64)
 
     def _row(self, at: Points) -> Points:
         """[distances to a power, monomials] at places."""
@@ -65,3 +77,14 @@ class Radial:
             axes = range(at.shape[1])
             columns += [at[:, i] * at[:, k] for i in axes for k in axes if k >= i]
         return np.asarray(np.concatenate([far, np.stack(columns, axis=-1)], axis=1), np.float64)
+
+
+def _alone() -> AbstractContextManager[Any]:
+    """One thread for matrices this small: several wait for each other longer than they work."""
+    limit: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
