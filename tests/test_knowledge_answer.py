@@ -280,6 +280,39 @@ def test_without_a_model_as_few_facts_answer_as_will_do() -> None:
     assert len(apple().ask("What has Apple created?").facts) == 4
 
 
+def test_a_sentence_answers_what_no_fact_says() -> None:
+    """The rules read no fact in the first sentence; once the answer was what else speaks of the lens."""
+    graph = Graph(graphs.memory())
+    graph.add("The Fennel lens was invented by Oskar Brandt. Oskar Brandt works at Lund.", name="lens")
+    graph.add("# Scope\n\nThe Scope uses the Fennel lens.", name="scope")
+    answer = graph.ask("Who invented the Fennel lens?")
+    assert answer.text == "The Fennel lens was invented by Oskar Brandt. [lens 0–45]" and not answer.facts
+    assert [quote.text for quote in answer.quotes] == ["The Fennel lens was invented by Oskar Brandt."]
+    both = graph.ask("Where does the inventor of the Fennel lens work?", care=0)
+    assert [str(fact) for fact in both.facts] == ["Oskar Brandt works at Lund"] and both.stated == answer.stated
+    assert not graph.ask("What does the Scope use?").stated
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_believed_once_answers_a_question_about_that_time(alone: bool) -> None:
+    graph = Graph(graphs.memory())
+    once, *others = graphs.said(("Zorb", "led by", "Mira"), *(() if alone else [("Zorb", "led by", "Ada")]))
+    graph.store.say([once], recorded_at="2020-01-01T00:00:00Z")
+    graph.store.retract(once, at="2021-01-01T00:00:00Z")
+    graph.store.say(others, recorded_at="2021-01-01T00:00:00Z")
+    then = graph.ask("Who is Zorb led by?", known="2020-06-01")
+    assert then.text == "Zorb led by Mira." and graph.ask("Who is Zorb led by?").abstained is alone
+    local = Local(palmette.open_engine("zoo:seedling"), "seedling", palmette.greedy())
+    confined = graph.ask("Who is Zorb led by?", by=local, mode="confined", known="2020-06-01", abstain=False)
+    assert [str(fact) for fact in confined.facts] == ["Zorb led by Mira"]
+
+
+@pytest.mark.parametrize("care", [-0.1, 1.5, float("nan")])
+def test_a_care_that_is_no_share_is_refused(care: float) -> None:
+    with pytest.raises(BadParameter, match="care must be a share"):
+        apple().ask(QUESTION, care=care)
+
+
 def test_a_thing_is_described_under_each_of_its_names() -> None:
     graph = Graph(graphs.memory())
     graph.say(("Intl. Business Machines", "is based in", "Armonk"), ("IBM", "makes", "mainframes"))
@@ -418,3 +451,14 @@ def test_an_overview_keeps_only_what_the_graph_supports_and_costs_its_calls_once
     assert graph.overview("Which groups are there?", by=Scripted(reply)).abstained and len(asked) == 4
     with pytest.raises(BadParameter, match="empty"):
         graph.overview(" ")
+
+
+def test_a_kept_summary_says_nothing_that_is_believed_no_more() -> None:
+    pytest.importorskip("networkx")
+    graph = Graph(graphs.memory())
+    graph.add(WHOLE, name="notes")
+    by = Scripted(lambda request: "Paris Bakery owns Dough Factory. Ann Miller met Bob Stone.")
+    assert all("met Bob Stone" in group.summary for group in graph.groups(by=by))
+    graph.retract(("Ann Miller", "met", "Bob Stone"))
+    for group in graph.groups(by=by):
+        assert "Ann Miller met Bob Stone" not in group.summary and "Paris Bakery owns Dough Factory" in group.summary

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmette.core.errors import BadParameter, StoreReadOnly, UnknownName
+from palmette.core.errors import BadParameter, StoreError, StoreReadOnly, UnknownName
 from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve.paths import near
 from palmette.knowledge.store import network
@@ -220,3 +220,14 @@ def test_threads_that_read_while_one_writes_see_whole_states() -> None:
     for reader in readers:
         reader.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("place", ["file", ":memory:"])
+def test_reading_does_not_begin_inside_a_transaction_that_writes(place: str, tmp_path: Path) -> None:
+    """In memory it once waited for ever."""
+    graph = Graph(open_store(tmp_path / "g.db" if place == "file" else place))
+    graph.say(("a", "r", "b"))
+    with pytest.raises(StoreError, match="begin reading before"), graph.store.db.writing(), graph.reading():
+        raise AssertionError("it began")
+    with graph.reading() as held:
+        assert [fact.names for fact in held.facts()] == [("a", "r", "b")]

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import graphs
 import pytest
@@ -24,6 +25,7 @@ from palmette.core.errors import (
     StoreReadOnly,
     UnknownName,
 )
+from palmette.knowledge.graph import Graph
 from palmette.knowledge.names import blocked, key_of
 from palmette.knowledge.schema import Relation, Schema, induced
 from palmette.knowledge.store import base, tables
@@ -280,6 +282,35 @@ def test_a_bulk_load_is_the_same_as_saying_it(tmp_path: Path) -> None:
     assert two.db.rows("PRAGMA integrity_check") == [("ok",)]
 
 
+def test_a_bulk_load_again_says_nothing_new() -> None:
+    store = graphs.memory()
+    assert load(store, [("a", "r", "b")]) == 1
+    assert load(store, [("a", "r", "b"), ("a", "r", "c"), ("b", "r", "a")]) == 2
+    assert load(store, [("a", "r", "b")], model="another") == 1 and load(store, []) == 0
+    other = graphs.memory()
+    restore(other, "".join(canonical(store)))
+    assert "".join(canonical(other)) == "".join(canonical(store))
+
+
+@pytest.mark.parametrize("wrong", ["abc", ("a", "b"), ("a", "b", "c", "d"), ("a", 2, "c")])
+def test_what_is_no_triple_is_refused_and_nothing_is_written(wrong: Any) -> None:
+    graph = Graph(graphs.memory())
+    for way in (graph.say, graph.retract, lambda said: graph.load([said])):
+        with pytest.raises(BadParameter, match=r"subject, relation, object|visible characters"):
+            way(wrong)
+    assert not graph.facts()
+
+
+def test_a_misspelled_name_finds_its_like_among_very_many() -> None:
+    graph = Graph(graphs.memory())
+    graph.load([*((f"Steam {i}", "is", "hot") for i in range(300)), ("Steve Jobs", "led", "Apple")])
+    for name, meant in (("Steve Jbos", "Steve Jobs"), ("Aple", "Apple"), ("Azple", "Apple")):
+        with pytest.raises(UnknownName, match=f"Did you mean '{meant}'"):
+            graph.facts(name)
+    with pytest.raises(BadParameter, match="most must be at least 0"):
+        graph.facts("Apple", most=-1)
+
+
 def test_another_writer_is_waited_for_and_then_named(tmp_path: Path) -> None:
     store = Store(SqliteDatabase(tmp_path / "g.db", wait=0.05))
     other = Store(SqliteDatabase(tmp_path / "g.db", wait=0.05))
@@ -446,6 +477,9 @@ def test_what_is_the_same_is_shown_once_and_kept_apart_in_the_store() -> None:
     (shown,) = united(store, quoted(store, facts(store)))
     assert shown.subject == Entity("Ann", "person") and shown.support == 2 and len(shown.quotes) == 1
     assert len(facts(store)) == 2
+    untyped = graphs.memory()  # a file's name may have no capital
+    untyped.say(graphs.said(("beamlet", "is", "new"), ("Hex", "made", "Beamlet")))
+    assert {str(f) for f in united(untyped, facts(untyped))} == {"Beamlet is new", "Hex made Beamlet"}
 
 
 def test_facts_know_their_quotes() -> None:

@@ -56,6 +56,15 @@ def open_store(place: str | Path, **options: Any) -> Store:
     return Store(SqliteDatabase(place, **options))
 
 
+def _statement(said: Said, types: Mapping[str, str]) -> Statement:
+    if isinstance(said, Statement):
+        return said
+    if isinstance(said, str) or len(said) != 3 or not all(isinstance(part, str) for part in said):
+        raise BadParameter(f"a fact is (subject, relation, object), three texts, or a Statement, not {said!r}")
+    subject, relation, object = said
+    return Statement(Entity(subject, types.get(subject, "")), relation, Entity(object, types.get(object, "")))
+
+
 class Graph:
     """A graph in a store.
 
@@ -136,14 +145,7 @@ class Graph:
 
     def say(self, *said: Said, by: str = "hand", types: Mapping[str, str] | None = None) -> int:
         """Put facts in by hand: (subject, relation, object), or whole statements; returns how many were new."""
-        kinds = types or {}
-        made = [
-            s
-            if isinstance(s, Statement)
-            else Statement(Entity(s[0], kinds.get(s[0], "")), s[1], Entity(s[2], kinds.get(s[2], "")))
-            for s in said
-        ]
-        return self.store.say(made, model=by)
+        return self.store.say([_statement(s, types or {}) for s in said], model=by)
 
     def load(self, triples: Iterable[tuple[str, str, str]], *, by: str = "import") -> int:
         """Put very many facts in at once; returns how many."""
@@ -151,8 +153,7 @@ class Graph:
 
     def retract(self, *said: Said) -> int:
         """Declare facts no longer believed; `known=` still shows what was believed before."""
-        made = [s if isinstance(s, Statement) else Statement(Entity(s[0]), s[1], Entity(s[2])) for s in said]
-        return sum(self.store.retract(s) for s in made)
+        return sum(self.store.retract(s) for s in [_statement(s, {}) for s in said])
 
     def remove(self, *names: str) -> int:
         """Take documents out, with everything that stands on them alone; returns how many assertions went."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def _plain(answer: Any) -> dict[str, Any]:
     return {
         "answer": answer.text, "abstained": answer.abstained, "mode": answer.mode, "supported": answer.supported,
         "facts": [fact_of(f) for f in answer.facts],
+        "quotes": [asdict(q) for q in answer.quotes],
         "sentences": [{"text": s.text, "facts": [f.id for f in s.facts]} for s in answer.sentences],
         "calls": answer.calls, "tokens": answer.tokens,
     }  # fmt: skip

@@ -22,8 +22,9 @@ from palmette.core.model import Model
 from palmette.knowledge.answer.asking import asked, fitting, told
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.answer.evidence import CARE, Evidence, gather
-from palmette.knowledge.answer.support import stem
+from palmette.knowledge.answer.support import meant, stem
 from palmette.knowledge.answer.verify import Checked, verify
+from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.by_model import Local
 from palmette.knowledge.names import tokens_of
 from palmette.knowledge.retrieve.passages import Retriever, words_of
@@ -57,6 +58,7 @@ class Answer:
         evidence: everything that was found.
         sentences: in mode "free", its sentences with their support.
         calls, tokens: what it cost.
+        stated: in mode "none", the sentences that say what none of its facts does.
     """
 
     text: str
@@ -67,11 +69,12 @@ class Answer:
     sentences: tuple[Checked, ...] = ()
     calls: int = 0
     tokens: int = 0
+    stated: tuple[Quote, ...] = ()
 
     @property
     def quotes(self) -> tuple[Quote, ...]:
-        """The quotes of its facts."""
-        return tuple(dict.fromkeys(quote for fact in self.facts for quote in fact.quotes))
+        """The quotes of its facts, and what it quotes beside them."""
+        return tuple(dict.fromkeys((*(quote for fact in self.facts for quote in fact.quotes), *self.stated)))
 
     @property
     def supported(self) -> bool:
@@ -118,7 +121,7 @@ def ask(
     if not found.enough:
         return Answer(f"I cannot answer that from this graph: {found.why}.", mode, True, (), found)
     if mode == "none" or by is None:
-        return _plain(found)
+        return _plain(search, found)
     if mode == "confined":
         assert isinstance(by, Local)
         return _confined(search, found, by, max_tokens, when, abstain)
@@ -129,10 +132,39 @@ def ask(
     return _free(search, found, by, max_tokens)
 
 
-def _plain(found: Evidence) -> Answer:
-    facts = _few(found)
-    said = _rendered(facts) if facts else f"{found.passages[0].chunk.text} ({found.passages[0].chunk.document})"
-    return Answer(said, "none", False, facts, found)
+def _plain(search: Retriever, found: Evidence) -> Answer:
+    """The best facts, with the sentences that say what no fact says; the best passage, if there are none."""
+    asked, facts = meant(found.question, search.web.lexicon), _few(found)
+    says = {fact: _says(asked, str(fact), *(quote.text for quote in fact.quotes)) for fact in facts}
+    stated = _stated(found, asked, asked.difference(*says.values()))
+    for quote in stated:
+        facts = tuple(fact for fact in facts if not says[fact] <= _says(asked, quote.text))
+    said = "\n".join([*([_rendered(facts)] if facts else []), *(_placed(q.text, q) for q in stated)])
+    passage = found.passages[0].chunk if found.passages else None
+    if not said and passage is not None:
+        said = f"{passage.text} ({passage.document})"
+    return Answer(said, "none", False, facts, found, stated=stated)
+
+
+def _says(asked: set[str], *texts: str) -> set[str]:
+    return asked & {stem(word) for text in texts for word in tokens_of(text)}
+
+
+def _stated(found: Evidence, asked: set[str], left: set[str]) -> tuple[Quote, ...]:
+    """Sentences of the passages that say what is left, and something else that was asked; those that say most first."""
+    says: dict[Quote, set[str]] = {}
+    for chunk in (hit.chunk for hit in found.passages if left):
+        for a, b in sentences(chunk.text):
+            quote = Quote(chunk.document, chunk.start + a, chunk.start + b, chunk.text[a:b])
+            says[quote] = _says(asked, quote.text)
+    out: list[Quote] = []
+    while says and left:
+        best = max(says, key=lambda quote: (len(says[quote] & left), len(says[quote])))
+        if not says[best] & left or len(says[best]) < min(2, len(asked)):
+            break
+        out.append(best)
+        left = left - says[best]
+    return tuple(out)
 
 
 def _few(found: Evidence) -> tuple[Fact, ...]:
@@ -151,11 +183,11 @@ def _few(found: Evidence) -> tuple[Fact, ...]:
 
 def _rendered(facts: Sequence[Fact]) -> str:
     """Facts as sentences, each with its first quote's place."""
-    lines = []
-    for fact in facts:
-        place = f" [{fact.quotes[0].document} {fact.quotes[0].start}–{fact.quotes[0].end}]" if fact.quotes else ""
-        lines.append(f"{fact}.{place}")
-    return "\n".join(lines)
+    return "\n".join(_placed(f"{fact}.", fact.quotes[0]) if fact.quotes else f"{fact}." for fact in facts)
+
+
+def _placed(text: str, quote: Quote) -> str:
+    return f"{text} [{quote.document} {quote.start}–{quote.end}]"
 
 
 # -- cite --------------------------------------------------------------------------------------------------------------
@@ -217,7 +249,7 @@ def _confined(search: Retriever, found: Evidence, by: Local, max_tokens: int, wh
     hops = rule.hops(state)
     if not hops:
         return Answer("The graph does not say.", "confined", True, (), found, (), 1, cost)
-    used = quoted(store, triples(store, [triple for triple, _ in hops]), when=when)
+    used = quoted(store, triples(store, [triple for triple, _ in hops], when=when), when=when)
     return Answer(_rendered(used), "confined", False, tuple(used), found, (), 1, cost)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.core.errors import BadParameter
 from palmette.knowledge.answer.support import Support, beside, stem, support
 from palmette.knowledge.names import key_of, tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
@@ -89,12 +90,17 @@ def gather(
         hops: how far from what the question names.
         care: how sure it must be that the graph supports an answer, 0 to 1; 0 answers whatever is found.
         when: the times.
+
+    Raises:
+        BadParameter: for a care that is no share.
     """
+    if not 0 <= care <= 1:
+        raise BadParameter(f"care must be a share from 0 to 1, not {care!r}")
     store, web = search.store, search.web
     spans = [(key_of(question[a:b]), meant) for a, b, meant in web.lexicon.find(question)]
     named = {thing: None for _, meant in spans for thing in meant}
     words = {stem(word) for word in words_of(question)}
-    described = _described(store, web, list(named), beside(question, web.lexicon))
+    described = _described(store, web, list(named), beside(question, web.lexicon), When(known=when.known))
     things = [int(web.entities[i]) for i in described]
     hits = search.passages(question, max(passages, WEIGHED))
     near = around(store, things, hops=hops, most=10 * facts, when=when) if things else []
@@ -116,26 +122,27 @@ def _names(store: Store, things: Sequence[int], key: str) -> list[str]:
     return [k for (k,) in store.db.rows(sql, [*ids, *ids]) if f" {key} " not in f" {k} "]
 
 
-def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str]) -> list[int]:
+def _described(store: Store, web: Snapshot, named: Sequence[int], words: set[str], when: When) -> list[int]:
     """Those of the things that the graph knows: a document or a fact is about them, or a fact that the question asks
     for ends there. What is only mentioned somewhere is not known.
     """
     out = []
+    condition, values = when.sql()
     for thing in named:
         ids = store.same.all(int(web.entities[thing]))
         inside = marks(len(ids))
         about = (
-            f"SELECT 1 FROM assertion WHERE s IN ({inside}) AND retracted_at IS NULL LIMIT 1",
-            f"SELECT 1 FROM mention WHERE entity IN ({inside}) AND last = 0 LIMIT 1",
+            (f"SELECT 1 FROM assertion a WHERE a.s IN ({inside}) AND {condition} LIMIT 1", [*ids, *values]),
+            (f"SELECT 1 FROM mention WHERE entity IN ({inside}) AND last = 0 LIMIT 1", ids),
         )
-        if any(store.db.rows(sql, ids) for sql in about):
+        if any(store.db.rows(*asked) for asked in about):
             out.append(thing)
             continue
         sql = (
             "SELECT DISTINCT r.name FROM assertion a JOIN relation r ON r.id = a.p "
-            f"WHERE a.o IN ({inside}) AND a.retracted_at IS NULL LIMIT 500"
+            f"WHERE a.o IN ({inside}) AND {condition} LIMIT 500"
         )
-        rows = store.db.rows(sql, ids)
+        rows = store.db.rows(sql, [*ids, *values])
         if any(not words or words & {stem(w) for w in tokens_of(name)} for (name,) in rows):
             out.append(thing)
     return out
@@ -151,7 +158,7 @@ def _read_in(store: Store, chunks: Sequence[int], when: When) -> list[Fact]:
             "ORDER BY a.chunk, a.first, a.id"
         )
         found |= dict.fromkeys((s, p, o) for s, p, o in store.db.rows(sql, [*some, *values]))
-    return triples(store, list(found))
+    return triples(store, list(found), when=when)
 
 
 def _mass(search: Retriever, question: str, web: Snapshot) -> Floats:

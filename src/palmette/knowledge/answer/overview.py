@@ -88,13 +88,13 @@ def groups(
             out.append(Group(community, _few(facts), facts))
             continue
         key = hash_of("\x1f".join((_TASK, by.id, str(getattr(by, "seed", "")), str(max_tokens), *map(str, facts))))
-        summary = store.reply(key)
-        if summary is None:
+        text = store.reply(key)
+        if text is None:
             fit = fitting(by, _TASK, "", facts)
             text, tokens = asked(by, told(_TASK, "What are they about?", fit), None, max_tokens)
-            summary = " ".join(s.text for s in verify(search, text) if s.facts)
             calls, spent = calls + 1, spent + tokens
-            kept.append((key, "", summary, tokens))
+            kept.append((key, "", text, tokens))
+        summary = " ".join(s.text for s in verify(search, text) if s.facts)  # as the store is now
         out.append(Group(community, summary or _few(facts), facts))
     if kept and not store.db.read_only:
         store.keep_replies(kept)

@@ -23,7 +23,7 @@ from palmette.knowledge.retrieve.snapshot import variants
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Chunk, Fact
 
-__all__ = ["Support", "beside", "stem", "support"]
+__all__ = ["Support", "beside", "meant", "stem", "support"]
 
 # Logistic regression: of what is described, said and spoken; the last is the constant.
 WEIGHTS = (2.57, 2.24, 2.19, -3.34)
@@ -102,6 +102,12 @@ def beside(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:
     asked = _words(question, lexicon)
     named = {i for name in _names(asked) for i in name}
     return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in named | _idle(asked)}
+
+
+def meant(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:
+    """The stems of a question's words that something has to say, its names included."""
+    asked = _words(question, lexicon)
+    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in _idle(asked)}
 
 
 def support(

@@ -14,7 +14,9 @@ from typing import Any
 
 from palmette.core.errors import BadParameter, MissingExtra
 from palmette.knowledge.store.base import batches, marks
+from palmette.knowledge.store.read import shown
 from palmette.knowledge.store.store import Store
+from palmette.knowledge.values import Entity
 
 __all__ = ["Community", "communities"]
 
@@ -88,10 +90,13 @@ def communities(store: Store, *, most: int = 20, least: int = 3, seed: int = 0) 
 
 
 def _names(store: Store, ids: list[int]) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for some in batches(ids):
-        found |= {
-            int(i): str(n)
-            for i, n in store.db.rows(f"SELECT id, name FROM entity WHERE id IN ({marks(len(some))})", some)
-        }
-    return found
+    """Of what is the same the name that a person is shown."""
+    one = {member: i for i in ids for member in store.same.all(i)}
+    found: dict[int, Entity] = {}
+    for some in batches(one):
+        for i, name, type_ in store.db.rows(
+            f"SELECT id, name, type FROM entity WHERE id IN ({marks(len(some))}) ORDER BY id", some
+        ):
+            member = Entity(str(name), str(type_))
+            found[one[i]] = shown([found[one[i]], member]) if one[i] in found else member
+    return {i: e.name for i, e in found.items()}

@@ -52,7 +52,7 @@ def around(
         seen.update(frontier)
         if not frontier or len(found) >= most:
             break
-    return triples(store, list(found)[:most])
+    return triples(store, list(found)[:most], when=when)
 
 
 def near(
@@ -203,7 +203,7 @@ def _hop(store: Store, a: int, b: int, when: When) -> Hop:
         )
         ways += [(-n, backwards, (s, p, o)) for s, p, o, n in store.db.rows(sql, [*left, *right, *values])]
     _, backwards, triple = min(ways)
-    return Hop(triples(store, [triple])[0], backwards)
+    return Hop(triples(store, [triple], when=when)[0], backwards)
 
 
 def _entities(store: Store, numbers: Iterable[int]) -> list[Entity]:

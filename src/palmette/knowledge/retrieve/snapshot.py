@@ -146,9 +146,9 @@ class _Things:
         for chunk, entity, _ in mentions:
             if entity in self.of:
                 self._seen[self.of[entity]].add(chunk)
-        facts = store.db.rows("SELECT s, o, count(*) FROM assertion WHERE retracted_at IS NULL GROUP BY s, o")
-        self._spoken = {self.of[e] for s, o, _ in facts for e in (s, o) if e in self.of}
-        self.facts = [(self.of[s], self.of[o], int(n)) for s, o, n in facts if s in self.of and o in self.of]
+        facts = store.db.rows("SELECT s, o, count(*) - count(retracted_at) FROM assertion GROUP BY s, o")
+        self._spoken = {self.of[e] for s, o, _ in facts for e in (s, o) if e in self.of}  # what once was, can be asked
+        self.facts = [(self.of[s], self.of[o], int(n)) for s, o, n in facts if n and s in self.of and o in self.of]
 
     def keys(self) -> dict[str, tuple[int, ...]]:
         """What may be found in a text: titles, what two passages name, what a fact speaks of, and other names."""

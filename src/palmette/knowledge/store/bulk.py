@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
 from palmette.knowledge.names import key_of
+from palmette.knowledge.store.base import batches, inside
 from palmette.knowledge.store.links import resolve
 from palmette.knowledge.store.store import Store, now
 from palmette.knowledge.store.tables import INDEXES
@@ -58,6 +59,8 @@ def load(
         if empty:
             for index in _LATE:
                 store.db.run(f"DROP INDEX {index}")
+        else:
+            rows = _unsaid(store, rows, model)
         fresh = ((names[n], n, types(n) if types else "", 0, key_of(n)) for n in new_names)
         store.db.load("entity", ("id", "name", "type", "literal", "key"), fresh)
         store.db.load("relation", ("id", "name"), ((relations[n], n) for n in new_relations))
@@ -78,7 +81,10 @@ def _numbered(
 ) -> Iterator[tuple[int, int, int]]:
     """Triples of numbers; new names are given the next ones."""
     next_name, next_relation = first
-    for s, p, o in triples:
+    for triple in triples:
+        if isinstance(triple, str) or len(triple) != 3:
+            raise BadParameter(f"a triple is (subject, relation, object), not {triple!r}")
+        s, p, o = triple
         subject = names.get(s)
         if subject is None:
             subject = names[s] = next_name
@@ -102,7 +108,20 @@ def _sorted(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[new]
 
 
+def _unsaid(store: Store, rows: NDArray[np.int64], model: str) -> NDArray[np.int64]:
+    """Those of the triples that nobody of this name has said outside a document and without times."""
+    said: set[tuple[int, int, int]] = set()
+    for some in batches(np.unique(rows[:, 0]).tolist()):
+        among, ids = inside(some)
+        sql = (
+            f"SELECT s, p, o FROM assertion WHERE s {among} AND chunk IS NULL AND retracted_at IS NULL AND "
+            "valid_from IS NULL AND valid_to IS NULL AND maker IN (SELECT id FROM maker WHERE model = ?)"
+        )
+        said.update(store.db.rows(sql, [*ids, model]))
+    return rows[np.fromiter((tuple(row) not in said for row in rows.tolist()), bool, len(rows))] if said else rows
+
+
 def _check(names: Iterable[str]) -> None:
     for name in names:
-        if not name.strip() or "\x00" in name:
+        if not isinstance(name, str) or not name.strip() or "\x00" in name:
             raise BadParameter(f"a name of visible characters is needed, not {name!r}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from palmette.core.errors import BadParameter, PalmetteError, StoreLocked, StoreReadOnly
+from palmette.core.errors import BadParameter, PalmetteError, StoreError, StoreLocked, StoreReadOnly
 from palmette.knowledge.store.base import Row
 
 __all__ = ["NOTHING", "Connection"]
@@ -126,6 +126,14 @@ class Connection(ABC):
         """See this state of the store from now on."""
         self.run(self.begin_reading)
         self._fixed, self.read_only = self.stamp(), True
+
+    def _free(self) -> None:
+        """Refuse to hold a state that is half written: SQLite would wait for ever for this thread's own transaction."""
+        with self._lock:
+            if self._depth:
+                raise StoreError(
+                    f"{self.place} is being written here; begin reading before that transaction or after it"
+                )
 
     def changes(self) -> object:
         """A value that differs after anybody has written; inside a transaction, after each of its statements."""

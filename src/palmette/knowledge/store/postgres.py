@@ -111,6 +111,7 @@ class PostgresDatabase(Connection):
 
     def held(self) -> PostgresDatabase:
         """The store as it is now: a transaction that reads, on a connection of its own."""
+        self._free()
         other = PostgresDatabase(self._address, schema=self._schema, wait=self._wait, read_only=True)
         try:
             other._hold_still()

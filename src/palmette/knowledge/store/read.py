@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from palmette.core.errors import UnknownName
+from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.store.admit import timed
 from palmette.knowledge.store.base import Row, batches, marks
@@ -32,6 +32,7 @@ __all__ = [
     "numbers_of",
     "quoted",
     "relation_names",
+    "shown",
     "stated",
     "united",
 ]
@@ -109,10 +110,15 @@ def entity(store: Store, name: str | Entity) -> list[int]:
 
 
 def _near(store: Store, name: str) -> list[str]:
-    """Names that begin like this one: something to be told in an error."""
-    start = key_of(name)[:2]
+    """Names that begin like this one, those that share the most with it first: something to be told in an error."""
+    key, found = key_of(name), dict[str, None]()
     sql = "SELECT name FROM entity WHERE literal = 0 AND key >= ? AND key < ? ORDER BY key LIMIT 200"
-    return [n for (n,) in store.db.rows(sql, (start, start + "\U0010ffff"))]
+    for length in range(len(key), 0, -1):
+        start = key[:length]
+        found |= dict.fromkeys(n for (n,) in store.db.rows(sql, (start, start + "\U0010ffff")))
+        if len(found) >= 200:
+            break
+    return list(found)
 
 
 def numbers_of(store: Store, names: Iterable[str | Entity]) -> list[int]:
@@ -185,7 +191,9 @@ def stated(
 
     Raises:
         UnknownName: for a thing that the graph does not have.
+        BadParameter: for fewer than no facts.
     """
+    _counts(most)
     if when is NOW and (network := store.memory.now()) is not None:
         known = network.facts(subject, relation, object, most)
         if known is not None:
@@ -204,6 +212,7 @@ def named(
     most: int | None = None,
 ) -> list[Names]:
     """The same as names only."""
+    _counts(most)
     if when is NOW and (network := store.memory.now()) is not None:
         known = network.triples(subject, relation, object, most)
         if known is not None:
@@ -212,18 +221,27 @@ def named(
     return [(row[0], row[3], row[4]) for row in _counted(store, ends[0], relation, ends[1], when, most)]
 
 
+def _counts(most: int | None) -> None:
+    if most is not None and most < 0:
+        raise BadParameter(f"most must be at least 0, or None for all, not {most!r}")
+
+
 def _fact(row: Sequence[Any]) -> Fact:
     return Fact(Entity(row[0], row[1], bool(row[2])), row[3], Entity(row[4], row[5], bool(row[6])), int(row[7]))
 
 
-def triples(store: Store, rows: Sequence[tuple[int, int, int]]) -> list[Fact]:
-    """The facts of triples of numbers, in the order given."""
+def triples(store: Store, rows: Sequence[tuple[int, int, int]], *, when: When = NOW) -> list[Fact]:
+    """The facts of triples of numbers that hold then, in the order given."""
     found: dict[tuple[int, int, int], Fact] = {}
+    condition, values = when.sql()
     for some in batches(rows, 150):
-        sql = f"SELECT a.s, a.p, a.o, {_NAMED[0]}, a.support FROM fact a {_NAMED[1]} WHERE " + " OR ".join(
-            ["(a.s = ? AND a.p = ? AND a.o = ?)"] * len(some)
+        wanted = " OR ".join(["(a.s = ? AND a.p = ? AND a.o = ?)"] * len(some))
+        counted = (
+            f"SELECT a.s, a.p, a.o, count(*) AS support FROM assertion a WHERE ({wanted}) AND {condition} "
+            "GROUP BY a.s, a.p, a.o"
         )
-        for s, p, o, *rest in store.db.rows(sql, [i for row in some for i in row]):
+        sql = f"SELECT a.s, a.p, a.o, {_NAMED[0]}, a.support FROM ({counted}) a {_NAMED[1]}"
+        for s, p, o, *rest in store.db.rows(sql, [*(i for row in some for i in row), *values]):
             found[s, p, o] = _fact(rest)
     return [found[row] for row in rows if row in found]
 
@@ -269,9 +287,14 @@ def quoted(store: Store, found: Iterable[Fact], *, when: When = NOW, most: int =
     return out
 
 
+def shown(same: Iterable[Entity]) -> Entity:
+    """The one of those that are the same by which a person is told of them: typed, with a capital, the oldest."""
+    return min(same, key=lambda e: (not e.type, e.name.islower()))
+
+
 def united(store: Store, found: Iterable[Fact]) -> list[Fact]:
-    """The facts as a person sees them: what is the same has one name, that of the one with a type, and facts that are
-    then one have their quotes and their support together.
+    """The facts as a person sees them: what is the same has one name, that of the one with a type, else one with a
+    capital (a file's name often has none), and facts that are then one have their quotes and their support together.
     """
     names: dict[Entity, Entity] = {}
 
@@ -282,7 +305,7 @@ def united(store: Store, found: Iterable[Fact]) -> list[Fact]:
                 f"SELECT name, type, literal FROM entity WHERE id IN ({marks(len(ids))}) ORDER BY id", ids
             )
             all_ = [Entity(n, t, bool(v)) for n, t, v in rows]
-            names[e] = e if e.literal or len(all_) == 1 else min(all_, key=lambda m: not m.type)
+            names[e] = e if e.literal or len(all_) == 1 else shown(all_)
         return names[e]
 
     out: dict[Fact, Fact] = {}

@@ -118,6 +118,7 @@ class SqliteDatabase(Connection):
 
     def held(self) -> SqliteDatabase:
         """The store as it is now: a transaction that reads, or a copy of what is in memory only."""
+        self._free()
         other = SqliteDatabase(self._path, read_only=self._path != ":memory:", wait=self._wait)
         try:
             with self._lock, self._translated():
