@@ -125,6 +125,8 @@ def test_a_selection_moves_nothing_else_and_draws_the_same() -> None:
         assert torch.equal(part.view(some, p), whole.view(everything, same))
     with pytest.raises(BadParameter, match="no parameter's name"):
         Space(net, "nothing like it")
+    with pytest.raises(BadParameter, match="is no regular expression: missing"):
+        Space(net, "(")
 
 
 # -- directions --------------------------------------------------------------------------------------------------------
@@ -610,7 +612,7 @@ def test_lanczos_finds_what_is_there_and_no_more() -> None:
     values, vectors, residuals = lanczos(lambda v: v * torch.tensor([3.0, 1.0]), torch.ones(2, dtype=torch.float64), 2)
     assert values == pytest.approx([3, 1]) and vectors.shape == (2, 2) and residuals.max() < 1e-9
     values, _, _ = lanczos(lambda v: 0 * v, torch.ones(5, dtype=torch.float64), 3)
-    assert values == pytest.approx([0])
+    assert values == pytest.approx([0, 0, 0])
     with pytest.raises(BadParameter, match="eigenvalues of a matrix"):
         Curvature(Space(torch.nn.Linear(2, 1, bias=False)), Squares()).spectrum(3)
     with pytest.raises(BadParameter, match="can be differentiated"):

@@ -105,13 +105,7 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
     """
     paths = [out, *_paths(options)]
     asked = [name for name in ("profile", "layers", "sharpness") if options[name]]
-    if len(asked) > 1 or (asked and (options["line"] or options["merges"] or options["plane"] != "random")):
-        other = asked[1:] or [
-            name for name in ("line", "merges", "plane") if options[name] not in (False, (), "random")
-        ]
-        raise UsageError(
-            f"--{asked[0]} and --{other[0].replace('merges', 'merge')} are two pictures; ask for one at a time"
-        )
+    _one_at_a_time(model, asked, options)
     wanted = (".json",) if asked == ["sharpness"] else _PICTURES
     if out.suffix not in wanted:
         raise UsageError(
@@ -120,13 +114,7 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
     missing = next((path.parent for path in paths if not path.parent.is_dir()), None)
     if missing is not None:
         raise UsageError(f"there is no folder {str(missing)!r} to write to; create it first")
-    if model is None and not options["merges"]:
-        raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
-    flat = next((path for path in paths if path.suffix in _SURFACES and (asked or options["line"])), None)
-    if flat is not None:
-        raise UsageError(f"{flat.name!r}: this picture is no surface; leave --{flat.suffix[1:]} out")
-    if options["best"] is not None and (asked or options["line"] or not ("," in options["plane"] or options["merges"])):
-        raise UsageError("--best needs a plane through two checkpoints: --plane A,B, or --merge with two parents")
+    _possible(paths[1:], asked, options)
     from palmette.cli import landscape_say
 
     store = None if asked == ["sharpness"] else out.with_name(out.name + ".points")
@@ -140,6 +128,32 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
         return 130
     landscape_say.finished(made, paths, options)
     return 0
+
+
+def _one_at_a_time(model: str | None, asked: list[str], options: dict[str, Any]) -> None:
+    """Refuse options of two pictures, of which one would be left out without a word."""
+    axes = [name for name in ("merges", "plane") if options[name] not in ((), "random")]
+    others = ["line"] * options["line"] + axes + ["shard"] * (options["shard"] is not None)
+    both = [*asked, *others] if asked else axes
+    if len(both) > 1:
+        first, second = (f"--{name.replace('merges', 'merge')}" for name in both[:2])
+        raise UsageError(f"{first} and {second} are two pictures; ask for one at a time")
+    if model is None and not options["merges"]:
+        raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
+    if model is not None and options["merges"]:
+        raise UsageError(f"--merge draws around the recipe's own base: leave the model {model!r} out")
+
+
+def _possible(others: list[Path], asked: list[str], options: dict[str, Any]) -> None:
+    """Refuse files that this picture cannot be written to, before anything is measured."""
+    line = asked or options["line"]
+    wrong = (".npz", *_SURFACES) if asked else _SURFACES if line else ()
+    flat = next((path for path in others if path.suffix in wrong or asked == ["sharpness"]), None)
+    if flat is not None:
+        why = "numbers only, in --out" if asked == ["sharpness"] else "no surface"
+        raise UsageError(f"{flat.name!r}: this picture is {why}; leave --{flat.suffix[1:]} out")
+    if options["best"] is not None and (line or not ("," in options["plane"] or options["merges"])):
+        raise UsageError("--best needs a plane through two checkpoints: --plane A,B, or --merge with two parents")
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:

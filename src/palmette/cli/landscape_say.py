@@ -19,6 +19,8 @@ from palmette.models.landscape import (
 )
 from palmette.weights.landscape.forward import slow
 from palmette.weights.landscape.landscape import Landscape
+from palmette.weights.landscape.metric import known
+from palmette.weights.landscape.pictures.tables import finite
 from palmette.weights.landscape.pictures.write import formats, write
 from palmette.weights.landscape.profile import Layers, Profile
 from palmette.weights.landscape.sharpness import Sharpness
@@ -87,17 +89,19 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
         mean, low, high = made.basin_radius(options["rise"])
         if mean == float("inf"):
             return [f"the loss does not rise by {options['rise']:g} in all directions: measure a larger --span"]
-        return [f"basin: up to a relative radius of {mean:.4f} (95 % of the mean: {low:.4f} to {high:.4f}, "
-                f"{len(made.losses)} directions) the loss rises by less than {options['rise']:g}"]  # fmt: skip
+        count = len(made.losses)
+        sure = f"95 % of the mean: {low:.4f} to {high:.4f}, {count} directions" if count > 1 else "one direction only"
+        rise = f"the loss rises by less than {options['rise']:g}"
+        return [f"basin: up to a relative radius of {mean:.4f} ({sure}) {rise}"]
     if isinstance(made, Layers):
         width = max(len(row[0]) for row in made.rows)
-        return [f"  {name:<{width}}  {a.value:+.4f} ± {2 * a.error:.4f}   noise of the same size {b.value:+.4f}"
+        return [f"  {name:<{width}}  {a.value:+.4f}{_give(a.error)}   noise of the same size {b.value:+.4f}"
                 for name, a, b, _ in made.rows]  # fmt: skip
     lines = [_mark(name, mark) for name, mark in made.marks.items() if mark.off >= 5e-4]
     at, value = made.argmin()
-    where = ", ".join(f"{x:.3f} × {label}" for x, label in zip(at, made.labels, strict=True))
+    where = ", ".join(f"{x:.3g} × {label}" for x, label in zip(at, made.labels, strict=True))
     checked = made.marks["lowest"].loss
-    truth = f"; measured there: {checked.value:.4f} ± {checked.error:.2g}" if checked is not None else ""
+    truth = f"; measured there: {known(checked)}" if checked is not None else ""
     lines.append(f"lowest: {value:.4f} at {where}{truth}")
     if made.tasks:
         own = {name: made.task(name) for name in made.tasks}
@@ -108,12 +112,21 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
     for name in ends:
         end = made.marks[name].at
         height = made.barrier((0.0,) * len(end), end)
-        lines.append(f"barrier on the way to {name}: {height.value:.4f} ± {2 * height.error:.2g}")
+        lines.append(
+            f"barrier on the way to {name}: "
+            + ("not known, for a part of it was not measured, or has no finite loss" if height.value != height.value
+               else f"{height.value:.4f}{_give(height.error)}")
+        )  # fmt: skip
     return lines
 
 
+def _give(error: float) -> str:
+    """Two standard errors, if there are any."""
+    return f" ± {2 * error:.2g}" if error == error else ""
+
+
 def _mark(name: str, mark: Any) -> str:
-    own = f"; its own loss {mark.loss.value:.4f} ± {mark.loss.error:.2g}" if mark.loss is not None else ""
+    own = f"; its own loss {known(mark.loss)}" if mark.loss is not None else ""
     return f"{name}: nearest at {', '.join(f'{x:.3f}' for x in mark.at)}, {mark.off:.2%} of ‖θ‖ off the plane{own}"
 
 
@@ -142,6 +155,6 @@ def _json(path: Path, made: Sharpness) -> None:
         **made.facts,
     }  # fmt: skip
     try:
-        path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(finite(said), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error

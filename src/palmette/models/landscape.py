@@ -210,7 +210,7 @@ def robustness(
         model, data, norm, store, progress, how: see `palmette.landscape`.
         change: "quant:int4" (2 to 8 bits), or "noise:0.1" (random noise of that relative size).
         parts: names, each found in the parameters changed together; by default every layer, embedding and head.
-        seed: of the noise.
+        seed: of the noise; what is compared with it draws by the next.
 
     >>> import palmette
     >>> text = ["One day Runa went to the park. She was happy."] * 4
@@ -230,7 +230,7 @@ def robustness(
     chosen = list(parts) if parts is not None else _parts(subject.space)
     with closing(_store(store, subject, {"directions": [recipe("").spec(), {"seed": seed}]})) as kept:
         made = measure_layers(
-            subject.space, subject.metric, chosen, recipe, seed=seed, store=kept, progress=progress, run=run
+            subject.space, subject.metric, chosen, recipe, seed=seed + 1, store=kept, progress=progress, run=run
         )
     return replace(made, facts=made.facts | {"title": f"{change} of {_shown(model)}, part by part"})
 

@@ -122,6 +122,7 @@ class Subject:
             UsageError: for data that cannot be read.
         """
         folder = folder_at(str(model))
+        read_config(folder)  # a folder that is no model says so first
         count = threads or torch.get_num_threads()
         if callable(metric):
             torch.set_num_threads(count)

@@ -89,7 +89,8 @@ def _through(box: Box, points: tuple[Points, Points], trial: Trial) -> Surrogate
 
 def _errors(surrogate: Surrogate, held: tuple[Points, Points]) -> tuple[float, float]:
     """(largest, root mean square); infinite where nothing can be compared."""
-    off = np.abs(surrogate(*held[0].T) - held[1])
+    there = np.isfinite(held[1])
+    off = np.abs(surrogate(*held[0][there].T) - held[1][there])
     off = off[np.isfinite(off)]
     return (float(off.max()), float(np.sqrt(np.mean(off**2)))) if len(off) else (float("inf"), float("inf"))
 

@@ -22,6 +22,7 @@ from palmette.weights.landscape.store import Key
 __all__ = ["Fit", "fit", "shared"]
 
 CHECKS = 8  # points that only check
+EPSILON = float(np.finfo(np.float32).eps)
 Points = NDArray[np.float64]
 
 
@@ -132,9 +133,9 @@ def _done(probe: Probe, choice: Choice, wanted: float, held: Sequence[Key]) -> F
 
 
 def _wanted(probe: Probe, plan: Plan, values: Points, spots: Sequence[Key]) -> float:
-    """The error that is small enough."""
+    """The error that is small enough; never below what float32 can tell apart."""
     finite = values[np.isfinite(values)]
-    share = plan.tolerance * float(np.ptp(finite)) if len(finite) else 0.0
+    share = max(plan.tolerance * float(np.ptp(finite)), EPSILON * float(np.abs(finite).max())) if len(finite) else 0.0
     errors = [e for at in spots if any(at) and np.isfinite(e := probe.change(at).error)]
     return share if plan.exact or not errors else max(share, float(np.median(errors)))
 

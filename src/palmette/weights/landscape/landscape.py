@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter, UnknownName
-from palmette.weights.landscape.metric import Estimate, difference, estimate
-from palmette.weights.landscape.surrogate import Surrogate
+from palmette.weights.landscape.metric import Estimate, difference, estimate, known
+from palmette.weights.landscape.surrogate import Surrogate, isolines
 
 __all__ = ["Landscape", "Mark"]
 
@@ -55,6 +55,8 @@ class Landscape:
         counts: tokens of each example.
         tasks: which examples belong to which text.
         within: what the surrogate's largest error anywhere is estimated to be below (see choose.py).
+        start: the metric summed over each example, at the origin; None in a picture of pictures.
+        cosine: of the angle between the axes.
     """
 
     surrogate: Surrogate
@@ -70,9 +72,11 @@ class Landscape:
     counts: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
     tasks: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
     within: float = float("nan")
+    start: NDArray[np.float64] | None = None
+    cosine: float = 0.0
 
     def __call__(self, *at: Any) -> Any:
-        """The loss by the surrogate, in nats for each token."""
+        """The loss by the surrogate, in nats for each token; NaN outside of what was measured."""
         return self.surrogate(*at)
 
     def estimate(self, *at: float) -> tuple[Estimate, Estimate]:
@@ -80,10 +84,10 @@ class Landscape:
 
         The error is that of the text (other tokens would give another loss); the surrogate's own is `within`.
         """
-        if self.sums is None:
+        if self.sums is None or self.start is None:
             raise BadParameter("this landscape was made without its examples' losses")
-        here, start = self.sums(*at), self.sums(*(0.0 for _ in self.labels))
-        return estimate(here, self.counts), difference(here, start, self.counts)
+        here = self.sums(*at)
+        return estimate(here, self.counts), difference(here, self.start, self.counts)
 
     def gradient(self, *at: float) -> NDArray[np.float64]:
         """Its slope along the axes."""
@@ -118,10 +122,28 @@ class Landscape:
         """The lines on which the loss is `level`, each float64[k, axes]."""
         return self.surrogate.contour(level)
 
+    def as_good(self, size: int = 81) -> list[NDArray[np.float64]]:
+        """The border of what is as good as the model, each line float64[k, 2]: outside, the loss is higher by more
+        than two standard errors of the change there, and by more than the surrogate's own error.
+
+        None for one sequence, which has no error bar.
+        """
+        if self.sums is None or self.start is None or len(self.counts) < 2 or len(self.labels) < 2:
+            return []
+        x, y = (np.linspace(a, b, size) for a, b in zip(self.surrogate.low, self.surrogate.high, strict=True))
+        sure = 0.0 if np.isnan(self.within) else self.within
+        above = np.empty((size, size))
+        for i, a in enumerate(x):
+            for k, sums in enumerate(self.sums(np.full(size, a), y)):
+                change = difference(sums, self.start, self.counts)
+                above[i, k] = change.value - max(2 * change.error, sure)
+        return isolines(x, y, above, 0.0)
+
     def barrier(self, one: Sequence[float], two: Sequence[float]) -> Estimate:
         """How far the loss rises above the straight line between two points, with its standard error.
 
-        Two models are linearly connected if this is about zero (Frankle et al. 2020, arXiv 1912.05671).
+        Two models are linearly connected if this is about zero (Frankle et al. 2020, arXiv 1912.05671). NaN if one of
+        the points is outside of what was measured.
         """
         height, t = self.surrogate.barrier(one, two)
         if self.sums is None or not 0 < t < 1:
@@ -132,9 +154,13 @@ class Landscape:
     def basin_radius(self, rise: float) -> tuple[float, float]:
         """(mean, standard deviation) over rays of the relative radius within which the loss rises by at most `rise`.
 
+        Rays are as many in every direction of weight space, though axes may differ in length or not be orthogonal.
         Infinity and NaN if the loss does not rise so far in what was measured: measure a larger span.
         """
-        found = self.surrogate.basin_radius(rise) * float(np.mean(self.radii))
+        gram = np.outer(self.radii, self.radii)
+        if len(self.radii) > 1:
+            gram *= [[1, self.cosine], [self.cosine, 1]]
+        found = self.surrogate.basin_radius(rise, gram=gram)
         if np.isinf(found).any():
             return float("inf"), float("nan")
         return float(np.mean(found)), float(np.std(found))
@@ -165,12 +191,11 @@ class Landscape:
     def caption(self) -> str:
         """What a picture of it must say."""
         facts = self.facts
-        error = f"± {self.origin.error:.3g}" if np.isfinite(self.origin.error) else "(one sequence: no error bar)"
         checked = facts.get("checked")
         kind = self.surrogate.kind + (f" {self.surrogate.degree}" if self.surrogate.degree else "")
         said = [
-            f"{self.unit.split(' (')[0]} at the origin {self.origin.value:.4f} {error}",
-            f"{facts['tokens']:,} tokens in {facts['sequences']} sequences",
+            f"{self.unit.split(' (')[0]} at the origin {known(self.origin)}",
+            facts["size"],
             facts["dtype"] + (f" (off float32 by at most {checked[1]:.2g} at {checked[0]} points)" if checked else ""),
             f"{len(self.points)} evaluations",
             f"surrogate ({kind}) estimated to be within {self.within:.2g} everywhere (within {self.held_out[0]:.2g} at "

@@ -11,7 +11,7 @@ import torch
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.directions.base import cosine
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.metric import Metric, few
+from palmette.weights.landscape.metric import Metric, broken, few
 from palmette.weights.landscape.space import Space
 
 __all__ = ["comparable", "doubts", "refuse"]
@@ -48,9 +48,7 @@ def doubts(
     flags = few(made.facts, made.origin)
     if training:
         flags.append("the model was in training mode; it was measured in evaluation mode, without dropout")
-    bad = sum(not np.isfinite(loss.value) for loss, _ in made.points.values())
-    if bad:
-        flags.append(f"{bad} of {len(made.points)} points have no finite loss; they are kept as they are, not replaced")
+    flags += broken(np.array([loss.value for loss, _ in made.points.values()]))
     if made.within > wanted:
         flags.append(f"the surrogate may be off by {made.within:.2g}, more than the {wanted:.2g} asked")
     checked = made.facts.get("checked")
@@ -65,7 +63,7 @@ def _axes(
     flags = []
     kinds = [str(recipe.get("kind", "")) for recipe in recipes]
     if len(directions) == 2:
-        angle = cosine(*directions)
+        angle = made.cosine
         if abs(angle) > OBLIQUE:
             said = "distances are not those of weight space" if not set(kinds) & set(DRAWN) else "draw another seed"
             flags.append(f"the axes are not orthogonal: their cosine is {angle:.2f}; {said}")

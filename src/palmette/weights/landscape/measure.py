@@ -12,11 +12,12 @@ import torch
 
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape import lint
+from palmette.weights.landscape.directions.base import cosine
 from palmette.weights.landscape.directions.checkpoints import differences, project
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
 from palmette.weights.landscape.fit import Fit, fit, shared
 from palmette.weights.landscape.landscape import Landscape, Mark
-from palmette.weights.landscape.metric import Metric, difference, estimate
+from palmette.weights.landscape.metric import Metric, counted, difference, estimate
 from palmette.weights.landscape.plan import Plan, Span
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Key, Store
@@ -134,8 +135,8 @@ def _landscape(
     }
     length = float(space.origin.double().norm()) or 1.0
     facts = {
-        "tokens": int(metric.counts.sum()), "sequences": len(metric.counts), "vocabulary": metric.vocabulary,
-        "unit": metric.unit, "dtype": str(space.dtype).removeprefix("torch."), "held": len(found.held),
+        **counted(metric), "vocabulary": metric.vocabulary, "dtype": str(space.dtype).removeprefix("torch."),
+        "held": len(found.held),
         "directions": [f"direction {label}" for label in plan.labels[:axes]], **plan.facts,
     }  # fmt: skip
     if space.tied:
@@ -147,7 +148,7 @@ def _landscape(
         surrogate, tuple(plan.labels[:axes]), points, estimate(start, metric.counts), found.choice.held,
         tuple(float(d.double().norm()) / length for d in directions), facts, [],
         {plan.origin: Mark((0.0,) * axes)}, surrogate.of(found.sums), metric.counts, metric.tasks,
-        found.choice.within,
+        found.choice.within, start, cosine(*directions) if axes == 2 else 0.0,
     )  # fmt: skip
 
 

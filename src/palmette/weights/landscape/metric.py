@@ -15,9 +15,22 @@ from numpy.typing import NDArray
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.forward import Forward, forward_of
 
-__all__ = ["Estimate", "Metric", "Scored", "TokenLoss", "difference", "estimate", "few", "windows"]
+__all__ = [
+    "Estimate",
+    "Metric",
+    "Scored",
+    "TokenLoss",
+    "broken",
+    "counted",
+    "difference",
+    "estimate",
+    "few",
+    "known",
+    "windows",
+]
 
 FEW = 2_000  # tokens; with fewer, noise is easily taken for landscape
+FEW_EXAMPLES = 100  # of a metric that is a function
 
 ROWS = 256  # tokens whose scores are held at once
 PADDED = 1.25  # how much longer than the first of a batch a sequence of it may be
@@ -48,10 +61,28 @@ def estimate(sums: Sums, counts: Sums) -> Estimate:
     whole = float(counts.sum())
     mean = float(sums.sum()) / whole
     size = len(sums)
-    if size < 2:
+    if size < 2 or not np.isfinite(mean):
         return Estimate(mean, float("nan"))
     residual = sums - mean * counts
     return Estimate(mean, float(np.sqrt(size / (size - 1) * float(residual @ residual))) / whole)
+
+
+def counted(metric: Metric) -> dict[str, Any]:
+    """For captions: how much was measured, and in what; a function gives numbers for examples, and not for tokens."""
+    facts = {"tokens": int(metric.counts.sum()), "sequences": len(metric.counts), "unit": metric.unit}
+    if isinstance(metric, Scored):
+        return facts | {"examples": True, "size": f"{len(metric.counts):,} examples"}
+    many = "s" if facts["sequences"] > 1 else ""
+    return facts | {"size": f"{facts['tokens']:,} tokens in {facts['sequences']} sequence{many}"}
+
+
+def known(one: Estimate) -> str:
+    """A number with its error bar, in words.
+
+    >>> known(Estimate(3.0, 0.25)), known(Estimate(3.0, float("nan")))
+    ('3.0000 ± 0.25', '3.0000 (no error bar)')
+    """
+    return f"{one.value:.4f} " + (f"± {one.error:.3g}" if np.isfinite(one.error) else "(no error bar)")
 
 
 def few(facts: Mapping[str, Any], origin: Estimate) -> list[str]:
@@ -61,17 +92,26 @@ def few(facts: Mapping[str, Any], origin: Estimate) -> list[str]:
     'only 100 tokens; take 2000 or more'
     """
     flags = []
-    if facts["tokens"] < FEW:
-        known = f": the loss is known to ± {origin.error:.2g}" if np.isfinite(origin.error) else ""
-        flags.append(f"only {facts['tokens']} tokens{known}; take {FEW} or more")
-    if facts["sequences"] < 2:
+    least, what = (FEW_EXAMPLES, "examples") if facts.get("examples") else (FEW, "tokens")
+    if facts["tokens"] < least:
+        sure = f": the loss is known to ± {origin.error:.2g}" if np.isfinite(origin.error) else ""
+        flags.append(f"only {facts['tokens']} {what}{sure}; take {least} or more")
+    if facts["sequences"] < 2 and what == "tokens":
         flags.append("one sequence only: there is no error bar; give more text, or a shorter length")
     return flags
 
 
+def broken(values: Sums) -> list[str]:
+    """How many values are not finite, in words; nothing if all are."""
+    bad = int((~np.isfinite(values)).sum())
+    said = f"{bad} of {values.size} points have no finite loss; they are kept as they are, not replaced"
+    return [said] if bad else []
+
+
 def difference(sums: Sums, before: Sums, counts: Sums) -> Estimate:
     """How much the loss changed, from the same tokens at both points: far more precise than either loss."""
-    return estimate(sums - before, counts)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and is said to be
+        return estimate(sums - before, counts)
 
 
 def windows(

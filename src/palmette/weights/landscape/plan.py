@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from palmette.core.errors import BadParameter
 
-__all__ = ["Plan", "Span"]
+__all__ = ["Plan", "Span", "refuse_span"]
 
 Span = tuple[float, float]
+
+
+def refuse_span(pair: Sequence[float]) -> None:
+    """Refuse what is no range.
+
+    Raises:
+        BadParameter: for anything but two finite numbers, the second larger.
+
+    >>> refuse_span((-0.5, 0.5))
+    """
+    if not (len(pair) == 2 and all(map(math.isfinite, pair)) and pair[0] < pair[1]):
+        raise BadParameter(f"the span should be two finite numbers that rise, not {tuple(pair)}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,5 @@ class Plan:
             return None
         pairs: Sequence[Any] = [self.span] * axes if isinstance(self.span[0], (int, float)) else self.span
         for pair in pairs:
-            if not (len(pair) == 2 and pair[0] < pair[1]):
-                raise BadParameter(f"the span should rise, not {tuple(pair)}")
+            refuse_span(pair)
         return [(float(a), float(b)) for a, b in pairs]

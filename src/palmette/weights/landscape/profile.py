@@ -17,7 +17,8 @@ from palmette.core.errors import BadParameter
 from palmette.weights.landscape.directions.base import Direction, Like
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
 from palmette.weights.landscape.measure import plateau
-from palmette.weights.landscape.metric import Estimate, Metric, difference, estimate, few
+from palmette.weights.landscape.metric import Estimate, Metric, broken, counted, difference, estimate, few, known
+from palmette.weights.landscape.plan import refuse_span
 from palmette.weights.landscape.sampler import lobatto
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Store
@@ -79,16 +80,16 @@ class Profile:
     @property
     def flags(self) -> list[str]:
         """What is doubtful about it."""
-        return few(self.facts, self.origin)
+        return few(self.facts, self.origin) + broken(self.losses)
 
     @property
     def caption(self) -> str:
         """What a picture of it must say."""
         facts = self.facts
         return (
-            f"loss at the origin {self.origin.value:.4f} ± {self.origin.error:.3g}; {facts['tokens']:,} tokens in "
-            f"{facts['sequences']} sequences; {facts['dtype']}; {self.losses.size} evaluations; {len(self.losses)} "
-            f"directions: {facts['directions']}; relative radius at 1: {self.radius.mean():.3g}"
+            f"{facts['unit'].split(' (')[0]} at the origin {known(self.origin)}; {facts['size']}; {facts['dtype']}; "
+            f"{self.losses.size} evaluations; {len(self.losses)} direction{'s' if len(self.losses) > 1 else ''}: "
+            f"{facts['directions']}; relative radius at 1: {self.radius.mean():.3g}"
         )
 
 
@@ -110,16 +111,17 @@ class Layers:
     @property
     def flags(self) -> list[str]:
         """What is doubtful about it."""
-        return few(self.facts, self.origin)
+        changes = [change.value for _, *both, _ in self.rows for change in both]
+        return few(self.facts, self.origin) + broken(np.array(changes))
 
     @property
     def caption(self) -> str:
         """What a picture of it must say."""
         facts = self.facts
         return (
-            f"{facts['what']}, one part at a time, and random noise of the same size; loss of the model "
-            f"{self.origin.value:.4f} ± {self.origin.error:.3g}; {facts['tokens']:,} tokens in {facts['sequences']} "
-            f"sequences; {facts['dtype']}; 2 standard errors of the change shown"
+            f"{facts['what']}, one part at a time, and random noise of the same size; "
+            f"{facts['unit'].split(' (')[0]} of the model {known(self.origin)}; {facts['size']}; {facts['dtype']}; "
+            "2 standard errors of the change shown"
         )
 
 
@@ -139,6 +141,8 @@ def measure_profile(
     """
     if len(recipes) < 1:
         raise BadParameter("a profile needs a direction")
+    if span is not None:
+        refuse_span(span)
     kept, losses, errors, radius, box = Store(None, {}) if store is None else store, [], [], [], span
     length = float(space.origin.double().norm()) or 1.0
     with run or Local(space, metric) as evaluator:
@@ -213,6 +217,7 @@ def _span(probe: Probe, metric: Metric) -> tuple[float, float]:
 
 def _facts(space: Space, metric: Metric) -> dict[str, Any]:
     return {
-        "tokens": int(metric.counts.sum()), "sequences": len(metric.counts), "vocabulary": metric.vocabulary,
-        "unit": metric.unit, "dtype": str(space.dtype).removeprefix("torch."),
-    }  # fmt: skip
+        **counted(metric),
+        "vocabulary": metric.vocabulary,
+        "dtype": str(space.dtype).removeprefix("torch."),
+    }

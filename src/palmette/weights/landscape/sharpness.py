@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from palmette.weights.landscape.directions.slope import spectrum
+import numpy as np
+
+from palmette.weights.landscape.directions.slope import differentiable, spectrum
 from palmette.weights.landscape.evaluate import Local, Progress, quiet
-from palmette.weights.landscape.metric import Estimate, TokenLoss, estimate, few
+from palmette.weights.landscape.metric import Estimate, TokenLoss, counted, estimate, few
 from palmette.weights.landscape.space import Space
 
 __all__ = ["Sharpness", "measure_sharpness"]
@@ -47,11 +49,12 @@ class Sharpness:
 
     def __str__(self) -> str:
         facts = self.facts
+        error = f" ± {self.error:.2g}" if np.isfinite(self.error) else " (no error bar)"
         return (
-            f"λ_max {self.values[0]:.5g} ± {self.error:.2g}; plain gradient descent needs a learning rate below "
+            f"λ_max {self.values[0]:.5g}{error}; plain gradient descent needs a learning rate below "
             f"{self.learning_rate:.3g}; further eigenvalues {', '.join(f'{v:.4g}' for v in self.values[1:])}; "
             f"{self.products} products with the Hessian{'' if self.exact else ' (differences of gradients)'}; loss "
-            f"{self.origin.value:.4f}; {facts['tokens']:,} tokens in {facts['sequences']} sequences; {facts['dtype']}"
+            f"{self.origin.value:.4f}; {facts['size']}; {facts['dtype']}"
         )
 
 
@@ -67,6 +70,7 @@ def measure_sharpness(
         tolerance: their residuals, as a share of the largest.
         progress: called with products with the Hessian done, and at most to do.
     """
+    differentiable(metric, "the Hessian")
     found = spectrum(space, metric, count, tolerance, progress=progress)
     sharp, largest = found.vectors[0].float(), max(abs(float(found.values[0])), 1e-12)
     step = (0.02 / largest) ** 0.5  # the loss changes by about 0.01
@@ -75,6 +79,6 @@ def measure_sharpness(
         down, here, up = run([(-step,), (0.0,), (step,)])
     error = estimate((up - 2 * here + down) / step**2, metric.counts).error
     kind = str(found.vectors.dtype).removeprefix("torch.")
-    facts = {"tokens": metric.tokens, "sequences": len(metric.counts), "dtype": kind}
+    facts = counted(metric) | {"dtype": kind}
     return Sharpness(found.values.tolist(), found.residuals.tolist(), found.products, error,
                      estimate(here, metric.counts), found.exact, facts)  # fmt: skip

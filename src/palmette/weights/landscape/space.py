@@ -53,7 +53,7 @@ class Space:
     `tied` names parameters that occur twice in the model; they are moved once.
 
     Raises:
-        BadParameter: if no floating parameter is selected.
+        BadParameter: if no floating parameter is selected, or by no regular expression.
     """
 
     def __init__(self, model: Any, select: str = "", dtype: Any = torch.float32) -> None:
@@ -63,7 +63,11 @@ class Space:
         self.kept: dict[Any, Any] = {}  # what directions found out once, for the next of them
         owners = {id(p): module for module in model.modules() for p in module.parameters(recurse=False)}
         self._own = [(name, p) for name, p in model.named_parameters() if p.is_floating_point()]
-        chosen = [(name, p) for name, p in self._own if re.search(select, name)]
+        try:
+            wanted = re.compile(select)
+        except re.error as error:
+            raise BadParameter(f"select={select!r} is no regular expression: {error}") from error
+        chosen = [(name, p) for name, p in self._own if wanted.search(name)]
         if not chosen:
             names = ", ".join(name for name, _ in self._own[:3])
             raise BadParameter(f"select={select!r} is found in no parameter's name (there are {names} …)")

@@ -19,6 +19,7 @@ __all__ = ["Store", "fingerprint"]
 Key = tuple[float, ...]
 Sums = NDArray[np.float64]
 _MARK = "palmette landscape"
+_START = f'{{"{_MARK}": '.encode()  # of every store; what starts otherwise is another's, and is left as it is
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
@@ -52,6 +53,8 @@ class Store:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             data = path.read_bytes()
+            if not data.startswith(_START[: len(data)]):
+                raise OutputError(f"{path} holds no points of a landscape; name another file")
             whole = data.rpartition(b"\n")[0]
             if not data.endswith(b"\n") and data:
                 os.ftruncate(self._file, len(whole) + (1 if whole else 0))
@@ -62,7 +65,10 @@ class Store:
             others = [(shard, shard.read_text(encoding="utf-8", errors="replace")) for shard in shards]
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
-        if lines:
+        if len(lines) == 1 and lines[0] != head:  # of a measurement that ended before its first point
+            os.ftruncate(self._file, 0)
+            self._append(head)
+        elif lines:
             self._points = self._read(path, lines)
         for shard, text in others:
             if "\n" in text:

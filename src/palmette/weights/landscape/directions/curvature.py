@@ -214,8 +214,11 @@ def lanczos(
         values, rotated = (x[..., ::-1] for x in np.linalg.eigh(matrix[:size, :size]))
         reach = max(float(np.abs(values).max()), 1e-300)
         residual = length * np.abs(rotated[-1, : min(count, size)]) / reach
-        if done >= most or length <= 1e-12 * reach or (size >= count and (residual <= tolerance).all()):
+        stuck = length <= 1e-12 * reach  # the basis spans all that the start can reach
+        if done >= most or (size >= count and (stuck or (residual <= tolerance).all())):
             break
+        if stuck:
+            w, length = _apart(basis), 1.0
         if size == room:
             kept = count + (room - count) // 2
             _rotate(basis, rotated[:, :kept])
@@ -223,6 +226,16 @@ def lanczos(
         basis.append(w / length)
     _rotate(basis, rotated[:, : min(count, size)])
     return values[:count].copy(), torch.stack(basis), residual[:count]
+
+
+def _apart(basis: list[Vector]) -> Vector:
+    """A vector of length 1 that is orthogonal to all of a basis, by chance any of them."""
+    draw = torch.Generator().manual_seed(len(basis))
+    w = torch.randn(len(basis[0]), generator=draw, dtype=torch.float64).to(basis[0])
+    for _ in range(2):
+        for q in basis:
+            w.sub_(q, alpha=float(q @ w))
+    return w / w.norm()
 
 
 def _rotate(basis: list[Vector], by: NDArray[np.float64]) -> None:

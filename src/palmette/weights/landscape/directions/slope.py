@@ -13,7 +13,7 @@ from palmette.weights.landscape.directions.base import Direction, Norm, Random
 from palmette.weights.landscape.directions.curvature import Curvature, Spectrum
 from palmette.weights.landscape.space import Space
 
-__all__ = ["SMALL", "Gradient", "Hessian", "spectrum"]
+__all__ = ["SMALL", "Gradient", "Hessian", "differentiable", "spectrum"]
 
 SMALL = 2_000_000  # parameters up to which the Hessian is computed in float64
 
@@ -26,7 +26,7 @@ class Gradient(Direction):
 
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
-        _needs(metric, "the gradient")
+        differentiable(metric, "the gradient")
         return _typical(Curvature(_twin(space, torch.float32), metric).gradient(), space, self.norm)
 
 
@@ -44,7 +44,7 @@ class Hessian(Direction):
 
     def make(self, space: Space, metric: Any = None) -> Any:
         """See Direction."""
-        _needs(metric, "the Hessian")
+        differentiable(metric, "the Hessian")
         if "hessian" not in space.kept:
             space.kept["hessian"] = spectrum(space, metric, max(2, self.index + 1), 1e-4, 60)
         return _typical(space.kept["hessian"].vectors[self.index].float(), space, self.norm)
@@ -69,7 +69,12 @@ def _typical(vector: Any, space: Space, norm: Norm) -> Any:
     return (vector * (wanted / length)).float()
 
 
-def _needs(metric: Any, what: str) -> None:
+def differentiable(metric: Any, what: str) -> None:
+    """Refuse a metric without derivatives.
+
+    Raises:
+        BadParameter: for anything but the token loss.
+    """
     if not hasattr(metric, "total"):
         raise BadParameter(f"{what} needs the token loss, which can be differentiated; this metric cannot")
     if getattr(metric, "kind", "loss") != "loss":

@@ -77,6 +77,7 @@ def _surface(go: Any, made: Landscape) -> Any:
     figure = go.Figure(parts)
     figure.update_layout(
         scene={"domain": {"x": [0, 0.52], "y": [0, 1]}, "xaxis_title": one, "yaxis_title": two, "zaxis_title": unit,
+               "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.8},
                "camera": {"eye": {"x": 1.75, "y": -1.75, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.12}}},
         xaxis={"domain": [0.58, 1], "title": one, "range": [surface.x[0], surface.x[-1]], "zeroline": False},
         yaxis={"domain": [0.02, 0.96], "title": two, "range": [surface.y[0], surface.y[-1]], "zeroline": False},
@@ -88,30 +89,27 @@ def _contours(go: Any, made: Landscape, surface: Drawn) -> list[Any]:
     """Thin lines by the logarithm of the rise; the bounds that mean something; each text's own contours."""
     levels = heights(surface)[1:-1]
     parts = [
-        _lines(go, made.surrogate, levels, "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False),
+        _lines(go, _at(made.surrogate, levels), "contours", "rgba(255,255,255,0.55)", 0.8, "solid", False),
         _labels(go, made.surrogate, levels[1::2]),
     ]
-    if np.isfinite(made.band):
-        level = made.origin.value + made.band
-        parts.append(
-            _lines(go, made.surrogate, [level], "as good as the model (2 standard errors)", _RED, 2.5, "solid")
-        )
+    parts.append(_lines(go, made.as_good(), "as good as the model (within 2 standard errors)", _RED, 2.5, "solid"))
     if made.plateau is not None:
-        parts.append(_lines(go, made.surrogate, [made.plateau], "the loss of guessing, ln V", "white", 2, "dash"))
+        parts.append(_lines(go, made.contour(made.plateau), "the loss of guessing, ln V", "white", 2, "dash"))
     for i, name in enumerate(made.tasks):
         own = made.task(name)
         low = own.argmin()[1]
         reach = float(np.nanmax(own.sheet(201)[2])) - low
         levels = [low + reach * share for share in (0.02, 0.1, 0.3)]
-        parts.append(_lines(go, own, levels, f"{name} alone", "black", 1.5, _DASHES[(i + 1) % len(_DASHES)]))
+        parts.append(_lines(go, _at(own, levels), f"{name} alone", "black", 1.5, _DASHES[(i + 1) % len(_DASHES)]))
     return [part for part in parts if part is not None]
 
 
-def _lines(
-    go: Any, surrogate: Any, levels: list[float], name: str, colour: str, width: float, dash: str, legend: bool = True
-) -> Any:
+def _at(surrogate: Any, levels: list[float]) -> list[Any]:
+    return [line for level in levels for line in surrogate.contour(level)]
+
+
+def _lines(go: Any, pieces: list[Any], name: str, colour: str, width: float, dash: str, legend: bool = True) -> Any:
     """Contours as one line with gaps, or nothing."""
-    pieces = [line for level in levels for line in surrogate.contour(level)]
     if not pieces:
         return None
     gap = np.full((1, 2), np.nan)

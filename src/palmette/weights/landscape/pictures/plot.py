@@ -101,10 +101,11 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     lines = flat.contour(surface.x, surface.y, surface.z.T, levels=levels, colors="white", linewidths=0.5, alpha=0.6)
     flat.clabel(lines, levels=levels[1::2], fmt="%.4g", fontsize=6.5, colors="white")
     said = []
-    if np.isfinite(made.band) and _crossed(surface, made.origin.value + made.band):
-        level = made.origin.value + made.band
-        flat.contour(surface.x, surface.y, surface.z.T, levels=[level], colors="red", linewidths=1.4)
-        said.append("red: as good as the model (2 standard errors)")
+    border = made.as_good()
+    if border:
+        for line in border:
+            flat.plot(*line.T, color="red", linewidth=1.4)
+        said.append("red: as good as the model (within 2 standard errors)")
     if made.plateau is not None and _crossed(surface, made.plateau):
         flat.contour(surface.x, surface.y, surface.z.T, levels=[made.plateau], colors="white", linestyles="--")
         said.append("white dashes: ln V, guessing")

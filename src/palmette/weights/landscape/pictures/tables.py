@@ -13,7 +13,7 @@ from palmette.core.errors import MissingExtra
 from palmette.weights.landscape.landscape import Landscape
 from palmette.weights.landscape.profile import Layers, Profile
 
-__all__ = ["csv", "as_json", "npz", "parquet"]
+__all__ = ["as_json", "csv", "finite", "npz", "parquet"]
 
 Rows = NDArray[np.float64]
 
@@ -55,7 +55,6 @@ def npz(made: Landscape) -> bytes:
 def as_json(made: Landscape | Profile | Layers) -> bytes:
     """Everything that is said about it, and every point."""
     names, rows = table(made)
-    plain = [[None if isinstance(v, float) and not np.isfinite(v) else v for v in row] for row in rows]
     said: dict[str, Any] = {"caption": made.caption, "facts": made.facts}
     if isinstance(made, Landscape):
         marks = {
@@ -67,10 +66,23 @@ def as_json(made: Landscape | Profile | Layers) -> bytes:
             "labels": made.labels,
             "radii": made.radii,
             "held_out": made.held_out,
-            "within": made.within if np.isfinite(made.within) else None,
+            "within": made.within,
             "marks": marks,
         }
-    return (json.dumps(said | {"columns": names, "points": plain}, indent=1, default=str) + "\n").encode()
+    return (json.dumps(finite(said | {"columns": names, "points": rows}), indent=1, default=str) + "\n").encode()
+
+
+def finite(value: Any) -> Any:
+    """The same as JSON can say it: null for what is not finite.
+
+    >>> finite({"a": [1.0, float("inf")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def parquet(made: Landscape | Profile | Layers) -> bytes:
