@@ -108,6 +108,14 @@ def test_where_no_loss_is_finite_nothing_is_drawn(value: float, axes: Any) -> No
     assert "Infinity" not in as_json(made).decode() and "NaN" not in as_json(made).decode()
 
 
+def test_a_model_with_nan_says_where() -> None:
+    metric = Height(bowl)
+    with torch.no_grad():
+        metric.model.weight[0, 1] = float("nan")
+    with pytest.raises(BadParameter, match="the model holds NaN or infinity in 'weight'"):
+        plane(metric)
+
+
 @pytest.mark.parametrize("span", [(1.0, 1.0), (0.5, -0.5), (float("nan"), 1.0), (-float("inf"), 1.0)])
 def test_a_span_is_two_finite_numbers_that_rise(span: Any) -> None:
     metric: Any = Height(bowl)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter, UnknownName
-from palmette.weights.landscape.metric import Estimate, difference, estimate, known
+from palmette.weights.landscape.metric import Estimate, amount, difference, estimate, known
 from palmette.weights.landscape.surrogate import Surrogate, isolines
 
 __all__ = ["Landscape", "Mark"]
@@ -195,7 +195,7 @@ class Landscape:
         kind = self.surrogate.kind + (f" {self.surrogate.degree}" if self.surrogate.degree else "")
         said = [
             f"{self.unit.split(' (')[0]} at the origin {known(self.origin)}",
-            facts["size"],
+            amount(facts),
             facts["dtype"] + (f" (off float32 by at most {checked[1]:.2g} at {checked[0]} points)" if checked else ""),
             f"{len(self.points)} evaluations",
             f"surrogate ({kind}) estimated to be within {self.within:.2g} everywhere (within {self.held_out[0]:.2g} at "

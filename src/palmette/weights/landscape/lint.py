@@ -24,12 +24,15 @@ def refuse(space: Space, metric: Metric, directions: Sequence[Any]) -> None:
     """Refuse what can only give a wrong picture.
 
     Raises:
-        BadParameter: for axes that are one line, a direction of zeros or with NaN, or batch norm, whose statistics
-            would belong to other weights.
+        BadParameter: for axes that are one line, a model or direction with NaN, a direction of zeros, or batch norm,
+            whose statistics would belong to other weights.
     """
+    broken_part = next((p.name for p in space.parts if not bool(space.view(space.origin, p).isfinite().all())), None)
+    if broken_part is not None:
+        raise BadParameter(f"the model holds NaN or infinity in {broken_part!r}: no loss around it is a number")
     for i, d in enumerate(directions):
         if not bool(d.isfinite().all()):
-            raise BadParameter(f"direction {i + 1} holds NaN or infinity")
+            raise BadParameter(f"direction {i + 1} holds NaN or infinity: is the checkpoint whole?")
         if not bool(d.any()):
             raise BadParameter(f"direction {i + 1} is zero everywhere: is the checkpoint the model itself?")
     if len(directions) == 2 and abs(cosine(*directions)) > 0.999:

@@ -20,6 +20,7 @@ __all__ = [
     "Metric",
     "Scored",
     "TokenLoss",
+    "amount",
     "broken",
     "counted",
     "difference",
@@ -68,12 +69,20 @@ def estimate(sums: Sums, counts: Sums) -> Estimate:
 
 
 def counted(metric: Metric) -> dict[str, Any]:
-    """For captions: how much was measured, and in what; a function gives numbers for examples, and not for tokens."""
+    """For captions: how much was measured, and in what."""
     facts = {"tokens": int(metric.counts.sum()), "sequences": len(metric.counts), "unit": metric.unit}
-    if isinstance(metric, Scored):
-        return facts | {"examples": True, "size": f"{len(metric.counts):,} examples"}
-    many = "s" if facts["sequences"] > 1 else ""
-    return facts | {"size": f"{facts['tokens']:,} tokens in {facts['sequences']} sequence{many}"}
+    return facts | ({"examples": True} if isinstance(metric, Scored) else {})
+
+
+def amount(facts: Mapping[str, Any]) -> str:
+    """The same in words; a function gives numbers for examples, and not for tokens.
+
+    >>> amount({"tokens": 2_000, "sequences": 16})
+    '2,000 tokens in 16 sequences'
+    """
+    if facts.get("examples"):
+        return f"{facts['sequences']:,} examples"
+    return f"{facts['tokens']:,} tokens in {facts['sequences']} sequence{'s' if facts['sequences'] > 1 else ''}"
 
 
 def known(one: Estimate) -> str:

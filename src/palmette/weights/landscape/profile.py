@@ -17,7 +17,17 @@ from palmette.core.errors import BadParameter
 from palmette.weights.landscape.directions.base import Direction, Like
 from palmette.weights.landscape.evaluate import Evaluator, Local, Probe, Progress, quiet
 from palmette.weights.landscape.measure import plateau
-from palmette.weights.landscape.metric import Estimate, Metric, broken, counted, difference, estimate, few, known
+from palmette.weights.landscape.metric import (
+    Estimate,
+    Metric,
+    amount,
+    broken,
+    counted,
+    difference,
+    estimate,
+    few,
+    known,
+)
 from palmette.weights.landscape.plan import refuse_span
 from palmette.weights.landscape.sampler import lobatto
 from palmette.weights.landscape.space import Space
@@ -87,7 +97,7 @@ class Profile:
         """What a picture of it must say."""
         facts = self.facts
         return (
-            f"{facts['unit'].split(' (')[0]} at the origin {known(self.origin)}; {facts['size']}; {facts['dtype']}; "
+            f"{facts['unit'].split(' (')[0]} at the origin {known(self.origin)}; {amount(facts)}; {facts['dtype']}; "
             f"{self.losses.size} evaluations; {len(self.losses)} direction{'s' if len(self.losses) > 1 else ''}: "
             f"{facts['directions']}; relative radius at 1: {self.radius.mean():.3g}"
         )
@@ -120,7 +130,7 @@ class Layers:
         facts = self.facts
         return (
             f"{facts['what']}, one part at a time, and random noise of the same size; "
-            f"{facts['unit'].split(' (')[0]} of the model {known(self.origin)}; {facts['size']}; {facts['dtype']}; "
+            f"{facts['unit'].split(' (')[0]} of the model {known(self.origin)}; {amount(facts)}; {facts['dtype']}; "
             "2 standard errors of the change shown"
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lu_factor, lu_solve
 
 from palmette.core.errors import MissingExtra
 
@@ -47,9 +48,8 @@ class Radial:
         Returns:
             float64[m, k].
         """
-        inverse = self._inverse[:, : len(self.nodes)]
         with _alone():
-            weights = inverse @ values
+            weights = self._weights(values)
             return np.concatenate([self._row(at[i : i + _AT_ONCE]) @ weights for i in range(0, len(at), _AT_ONCE)])
 
     def left_out(self, values: Points) -> Points:
@@ -58,16 +58,24 @@ class Radial:
         Rippa 1999, An algorithm for selecting a good value for the parameter c in radial basis function interpolation.
         """
         count = len(self.nodes)
-        return np.asarray(self._inverse[:count, :count] @ values / np.diag(self._inverse)[:count])
+        with _alone():
+            inverse = lu_solve(self._factors, np.eye(len(self._factors[0])))
+            return np.asarray(self._weights(values)[:count] / np.diag(inverse)[:count])
+
+    def _weights(self, values: Points) -> Points:
+        """The coefficients: solved for, since an inverse times the values is less exact by many digits."""
+        rest = np.zeros((len(self._factors[0]) - len(values), *values.shape[1:]))
+        return np.asarray(lu_solve(self._factors, np.concatenate([values, rest])), np.float64)
 
     @cached_property
-    def _inverse(self) -> Points:
+    def _factors(self) -> tuple[Points, NDArray[np.int32]]:
         """Of the matrix that takes coefficients to values, the polynomial's conditions below it."""
         count, rows = len(self.nodes), self._row(self.nodes)
         whole = np.zeros((rows.shape[1], rows.shape[1]))
         whole[:count], whole[count:, :count] = rows, rows[:, count:].T
         with _alone():
-            return np.asarray(np.linalg.inv(whole), np.float64)
+            factors, order = lu_factor(whole)
+        return factors, order
 
     def _row(self, at: Points) -> Points:
         """[distances to a power, monomials] at places."""

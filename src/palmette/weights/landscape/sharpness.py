@@ -9,7 +9,7 @@ import numpy as np
 
 from palmette.weights.landscape.directions.slope import differentiable, spectrum
 from palmette.weights.landscape.evaluate import Local, Progress, quiet
-from palmette.weights.landscape.metric import Estimate, TokenLoss, counted, estimate, few
+from palmette.weights.landscape.metric import Estimate, TokenLoss, amount, counted, estimate, few
 from palmette.weights.landscape.space import Space
 
 __all__ = ["Sharpness", "measure_sharpness"]
@@ -54,7 +54,7 @@ class Sharpness:
             f"λ_max {self.values[0]:.5g}{error}; plain gradient descent needs a learning rate below "
             f"{self.learning_rate:.3g}; further eigenvalues {', '.join(f'{v:.4g}' for v in self.values[1:])}; "
             f"{self.products} products with the Hessian{'' if self.exact else ' (differences of gradients)'}; loss "
-            f"{self.origin.value:.4f}; {facts['size']}; {facts['dtype']}"
+            f"{self.origin.value:.4f}; {amount(facts)}; {facts['dtype']}"
         )
 
 

@@ -39,8 +39,8 @@ class Surrogate:
         points: where values are known, float64[n, axes].
         values: float64[n], or float64[n, k] for k functions at once.
         kind: "chebyshev" (of a line: the polynomial of that degree with the least squares), "spline" (cubic, on a
-            full grid), "cubic" and "quintic" (radial functions), or "linear", which alone takes NaN and infinity: it is NaN
-            beside them.
+            full grid), "cubic" and "quintic" (radial functions), or "linear", which alone takes NaN and
+            infinity: it is NaN beside them.
         degree: of "chebyshev".
     """
 
