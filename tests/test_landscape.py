@@ -127,6 +127,9 @@ def test_a_selection_moves_nothing_else_and_draws_the_same() -> None:
         Space(net, "nothing like it")
     with pytest.raises(BadParameter, match="is no regular expression: missing"):
         Space(net, "(")
+    biases = Space(net, "bias$")
+    with pytest.raises(BadParameter, match="norms and biases only"):
+        measure(biases, TokenLoss(net, IDS), [Random(0).make(biases)])
 
 
 # -- directions --------------------------------------------------------------------------------------------------------
@@ -764,6 +767,8 @@ def test_any_function_is_a_metric_unless_it_rolls_dice() -> None:
         Scored(net, lambda: draw.random(3).tolist())
     with pytest.raises(BadParameter, match="a list of numbers"):
         Scored(net, list)
+    with pytest.raises(BadParameter, match="a list of numbers"):
+        Scored(net, lambda: 3.0)  # type: ignore[arg-type,return-value]
     sizes = iter([2, 2, 3])
     odd = Scored(net, lambda: [0.0] * next(sizes))
     with pytest.raises(BadParameter, match="gave 3 numbers where it gave 2"):

@@ -132,12 +132,12 @@ class Landscape:
             return []
         x, y = (np.linspace(a, b, size) for a, b in zip(self.surrogate.low, self.surrogate.high, strict=True))
         sure = 0.0 if np.isnan(self.within) else self.within
-        above = np.empty((size, size))
-        for i, a in enumerate(x):
-            for k, sums in enumerate(self.sums(np.full(size, a), y)):
+        above = []
+        for some in np.array_split(x, 9):  # a strip at a time, each with every example's sum at every place
+            for sums in self.sums(*np.meshgrid(some, y, indexing="ij")).reshape(-1, len(self.counts)):
                 change = difference(sums, self.start, self.counts)
-                above[i, k] = change.value - max(2 * change.error, sure)
-        return isolines(x, y, above, 0.0)
+                above.append(change.value - max(2 * change.error, sure))
+        return isolines(x, y, np.reshape(above, (size, size)), 0.0)
 
     def barrier(self, one: Sequence[float], two: Sequence[float]) -> Estimate:
         """How far the loss rises above the straight line between two points, with its standard error.

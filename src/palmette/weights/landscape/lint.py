@@ -34,7 +34,13 @@ def refuse(space: Space, metric: Metric, directions: Sequence[Any]) -> None:
         if not bool(d.isfinite().all()):
             raise BadParameter(f"direction {i + 1} holds NaN or infinity: is the checkpoint whole?")
         if not bool(d.any()):
-            raise BadParameter(f"direction {i + 1} is zero everywhere: is the checkpoint the model itself?")
+            flat = all(len(part.shape) < 2 for part in space.parts)
+            why = (
+                f"select={space.select!r} finds norms and biases only, which stay where they are; select matrices, too"
+                if flat and space.select
+                else "is the checkpoint the model itself?"
+            )
+            raise BadParameter(f"direction {i + 1} is zero everywhere: {why}")
     if len(directions) == 2 and abs(cosine(*directions)) > 0.999:
         raise BadParameter(
             "both directions are the same line (their cosine is 1 or -1); take another seed or checkpoint"

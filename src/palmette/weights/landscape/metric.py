@@ -293,9 +293,11 @@ class Scored:
         self.unit = unit
         self.tasks: dict[str, NDArray[np.intp]] = {}
         self._function = function
-        first = np.asarray(list(function()), np.float64)
+        first = _numbers(function())
         if first.ndim != 1 or not len(first):
-            raise BadParameter(f"the metric should give a list of numbers, one for each example, not {first.shape}")
+            raise BadParameter(
+                f"the metric should give a list of numbers, one for each example, not an array of shape {first.shape}"
+            )
         self.counts: Sums = np.ones(len(first))
         if not np.array_equal(self.sums(), first, equal_nan=True):
             raise BadParameter(
@@ -310,10 +312,18 @@ class Scored:
 
     def sums(self) -> Sums:
         """The function's numbers."""
-        found = np.asarray(list(self._function()), np.float64)
+        found = _numbers(self._function())
         if found.shape != self.counts.shape:
-            raise BadParameter(f"the metric gave {len(found)} numbers where it gave {len(self.counts)} before")
+            raise BadParameter(f"the metric gave {found.size} numbers where it gave {len(self.counts)} before")
         return found
+
+
+def _numbers(given: Any) -> Sums:
+    """What a function gave as an array; of no shape if it is no list of numbers."""
+    try:
+        return np.asarray(list(given), np.float64)
+    except (TypeError, ValueError):
+        return np.asarray(np.nan)
 
 
 @contextmanager

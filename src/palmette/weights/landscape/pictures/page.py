@@ -48,7 +48,8 @@ def _whole(figure: Any, title: str, caption: str, flags: list[str]) -> bytes:
                       "showarrow": False, "align": "left", "xanchor": "left", "yanchor": "top", "font": {"size": 12}}],
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.02, "bgcolor": "rgba(110,120,140,0.25)"},
     )  # fmt: skip
-    text: str = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True})
+    text: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="landscape",  # the same bytes every time
+                               config={"displaylogo": False, "responsive": True})  # fmt: skip
     return text.replace(
         "<head>", f"<head><title>{html.escape(title)}</title><style>body{{margin:0}}</style>", 1
     ).encode()

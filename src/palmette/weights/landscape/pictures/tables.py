@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,18 @@ def csv(made: Landscape | Profile | Layers) -> bytes:
 
 
 def npz(made: Landscape) -> bytes:
-    """Arrays, with what is needed to make the surrogate again."""
+    """Arrays, with what is needed to make the surrogate again; without a date, which numpy would put in."""
     names, rows = table(made)
     out = io.BytesIO()
     held: dict[str, Any] = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
     surrogate = made.surrogate
-    np.savez(out, **held, nodes=surrogate.points, values=surrogate.values, low=surrogate.low, high=surrogate.high,
-             kind=np.array(surrogate.kind), degree=surrogate.degree, caption=np.array(made.caption))  # fmt: skip
+    held |= {"nodes": surrogate.points, "values": surrogate.values, "low": surrogate.low, "high": surrogate.high,
+             "kind": surrogate.kind, "degree": surrogate.degree, "caption": made.caption}  # fmt: skip
+    with zipfile.ZipFile(out, "w") as file:
+        for name, value in held.items():
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.asarray(value), allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue())
     return out.getvalue()
 
 
