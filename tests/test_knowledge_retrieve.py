@@ -250,6 +250,7 @@ def test_a_query_can_name_only_what_the_graph_has() -> None:
         ({"match": [{"subject": "?x", "relation": "knows", "object": "?y"}], "select": "?x"}, "select must be"),
         ({"match": [{"subject": "No", "relation": "knows", "object": "?y"}], "select": ["?y"]}, "no entity 'No'"),
         ({"match": [{"subject": "?x", "relation": "knows", "object": "?y"}], "select": ["?x"], "limit": 0}, "limit"),
+        ({"match": [{"subject": "?x", "relation": "?x", "object": "?y"}], "select": ["?y"]}, "a relation and"),
     ],
 )  # fmt: skip
 def test_a_wrong_query_is_refused_with_the_reason(asked: dict[str, object], why: str) -> None:

@@ -90,6 +90,7 @@ def ingest(
     todo = [(document, cut) for document, cut in work.plan(documents)]
     work.total = sum(len(cut) for _, cut in todo)
     done: list[str] = []
+    replaces = any(store.document(document.name) for document, _ in todo)
     for document, cut in todo:
         try:
             parts = work.parts(document, cut)
@@ -99,6 +100,8 @@ def ingest(
         store.add_document(known, parts, model=reader.id)
         work.statements += sum(len(part.statements) for part in parts)
         done.append(document.name)
+    if replaces and done:
+        store.tidy()
     left = tuple(document.name for document, _ in todo[len(done) :])
     return Added(tuple(done), tuple(work.unchanged), left, work.statements, work.calls, work.cached, work.tokens)
 

@@ -107,6 +107,9 @@ def _checked(asked: Mapping[str, Any]) -> tuple[list[dict[str, str]], tuple[str,
         if not whole or not all(isinstance(v, str) and v for v in pattern.values()):
             raise BadParameter(f"a pattern has a subject, a relation and an object, all texts, not {pattern!r}")
     variables = {v for p in patterns for v in p.values() if v.startswith("?")}
+    both = variables & {p["relation"] for p in patterns} & {p[end] for p in patterns for end in ("subject", "object")}
+    if both:
+        raise BadParameter(f"{min(both)!r} stands for a relation and for a thing; it can be one of them")
     selected, types = asked.get("select", ()), asked.get("types", {})
     if isinstance(selected, str) or not isinstance(selected, Sequence) or not selected:
         raise BadParameter(f"select must be a list of variables such as '?x', not {selected!r}")

@@ -7,7 +7,7 @@ import re
 from palmette.core.errors import BadParameter
 from palmette.knowledge.values import Entity, Statement
 
-__all__ = ["checked", "named", "timed"]
+__all__ = ["checked", "instant", "named", "timed"]
 
 _TIME = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9:.]+([Zz]|[+-][0-9:]+)?)?)?)?")
 
@@ -28,7 +28,7 @@ def checked(statement: Statement) -> Statement:
     for time in (start, end):
         if time is not None:
             timed(time)
-    if start and end and start >= end:
+    if start and end and instant(start) >= instant(end):
         raise BadParameter(f"{statement.subject} {relation}: valid from {start!r} until {end!r} is no time at all")
     return statement
 
@@ -42,6 +42,15 @@ def timed(time: str) -> str:
     if not _TIME.fullmatch(time):
         raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
     return time
+
+
+def instant(time: str) -> str:
+    """A time to the second, as the text by which it is compared: a year, a month or a day is its beginning.
+
+    >>> instant("2023"), instant("2023-06"), instant("2023-06-05")
+    ('2023-01-01T00:00:00Z', '2023-06-01T00:00:00Z', '2023-06-05T00:00:00Z')
+    """
+    return time + "0000-01-01T00:00:00Z"[len(time) :] if len(time) <= len("0000-01-01") else time
 
 
 def _encodes(text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.names import key_of
-from palmette.knowledge.store.admit import timed
+from palmette.knowledge.store.admit import instant, timed
 from palmette.knowledge.store.base import Row, batches, marks
 from palmette.knowledge.store.network import Names
 from palmette.knowledge.store.store import Store
@@ -46,7 +46,7 @@ _by_names = itemgetter(0, 3, 4, 1, 5, 2, 6)
 
 @dataclass(frozen=True)
 class When:
-    """Two times, both optional: `at` in the world, `known` in the store."""
+    """Two times, both optional: `at` in the world, `known` in the store. A year, a month or a day is its beginning."""
 
     at: str | None = None
     known: str | None = None
@@ -60,7 +60,7 @@ class When:
         """The condition on assertions.
 
         >>> When(at="2024").sql()[1]
-        ['2024', '2024']
+        ['2024-01-01T00:00:00Z', '2024-01-01T00:00:00Z']
         """
         parts, values = [], []
         if self.known is None:
@@ -68,11 +68,11 @@ class When:
         else:
             parts.append(f"{table}.maker IN (SELECT id FROM maker WHERE recorded_at <= ?)")
             parts.append(f"({table}.retracted_at IS NULL OR {table}.retracted_at > ?)")
-            values += [self.known, self.known]
+            values += [instant(self.known)] * 2
         if self.at is not None:
             parts.append(f"({table}.valid_from IS NULL OR {table}.valid_from <= ?)")
             parts.append(f"({table}.valid_to IS NULL OR {table}.valid_to > ?)")
-            values += [self.at, self.at]
+            values += [instant(self.at)] * 2  # of those stored a prefix is the earlier, too
         return " AND ".join(parts), values
 
 
@@ -322,7 +322,8 @@ def united(store: Store, found: Iterable[Fact]) -> list[Fact]:
 def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: When = NOW) -> list[Conflict]:
     """Functional relations with several objects at one time, with everything that was said about them.
 
-    Objects that are the same, or have one key, do not conflict; neither do statements whose times do not overlap.
+    Objects that are the same do not conflict, nor do literals that differ in case or space alone; neither do statements
+    whose times do not overlap.
 
     Raises:
         UnknownName: for a relation that the graph does not have.
@@ -334,8 +335,8 @@ def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: Whe
     if missing is not None:
         raise UnknownName("relation", missing, known)
     for relation in wanted:
-        by_subject: dict[int, list[Assertion]] = defaultdict(list)
-        same: dict[Entity, int] = {}
+        by_subject: dict[int | str, list[Assertion]] = defaultdict(list)
+        same: dict[Entity, int | str] = {}
         for said in assertions(store, when=when, conflicts_only=relation):
             by_subject[_one(store, said.fact.subject, same)].append(said)
         for said_of in by_subject.values():
@@ -346,8 +347,10 @@ def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: Whe
     return out
 
 
-def _one(store: Store, e: Entity, known: dict[Entity, int]) -> int:
-    """The number of the cluster that an entity belongs to."""
+def _one(store: Store, e: Entity, known: dict[Entity, int | str]) -> int | str:
+    """The number of the cluster that an entity belongs to; of a literal its text."""
+    if e.literal:
+        return " ".join(e.name.casefold().split())
     if e not in known:
         number = next(i for i, found in find(store, e.name) if found == e)
         known[e] = store.same.one(number)
@@ -355,5 +358,7 @@ def _one(store: Store, e: Entity, known: dict[Entity, int]) -> int:
 
 
 def _overlap(a: Assertion, b: Assertion) -> bool:
-    return not ((a.valid_to and b.valid_from and a.valid_to <= b.valid_from)
-                or (b.valid_to and a.valid_from and b.valid_to <= a.valid_from))  # fmt: skip
+    return not any(
+        one.valid_to and other.valid_from and instant(one.valid_to) <= instant(other.valid_from)
+        for one, other in ((a, b), (b, a))
+    )

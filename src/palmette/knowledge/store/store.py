@@ -142,9 +142,14 @@ class Store:
                 raise UnknownName("document", name, listed)
         with self.db.writing():
             gone = sum(self._remove(name) for name in dict.fromkeys(names))
-            self.db.run("DELETE FROM relation WHERE id NOT IN (SELECT p FROM assertion)")
-            self.db.run("DELETE FROM maker WHERE id NOT IN (SELECT maker FROM assertion)")
+            self.tidy()
         return gone
+
+    def tidy(self) -> None:
+        """Forget the relations and makers of which nothing is left."""
+        with self.db.writing():
+            for table, column in (("relation", "p"), ("maker", "maker")):
+                self.db.run(f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM assertion)")
 
     def _remove(self, name: str, kept: Collection[str] = ()) -> int:
         """Delete a document's rows; a model's replies to its pieces as well, but for those that another piece has."""
