@@ -348,6 +348,8 @@ def test_a_misspelled_name_finds_its_like_among_very_many() -> None:
     for name, meant in (("Steve Jbos", "Steve Jobs"), ("Aple", "Apple"), ("Azple", "Apple")):
         with pytest.raises(UnknownName, match=f"Did you mean '{meant}'"):
             graph.facts(name)
+    with pytest.raises(UnknownName, match=r"no entity 'Steve'. .*It is not in the graph; 'Steve Jobs' is"):
+        graph.facts("Steve")
     with pytest.raises(BadParameter, match="most must be at least 0"):
         graph.facts("Apple", most=-1)
 

@@ -105,7 +105,10 @@ def entity(store: Store, name: str | Entity) -> list[int]:
     text = wanted.name if wanted else str(name)
     found = [i for i, e in find(store, text) if wanted is None or e == wanted]
     if not found:
-        raise UnknownName("entity", text, _near(store, text), " It is not in the graph.")
+        near = _near(store, text)
+        longer = [repr(name) for name in near if key_of(name).startswith(f"{key_of(text)} ")][:3]
+        there = f"; {', '.join(longer)} {'is' if len(longer) == 1 else 'are'}" if longer else ""
+        raise UnknownName("entity", text, near, f" It is not in the graph{there}.")
     return store.same.spread(found)
 
 
