@@ -236,8 +236,10 @@ def _whole(subject: Subject, d: Sequence[Any], count: int, spent: float) -> None
         took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02 + 0.001 * i)]))}, 15)
     each, ours = took["peer"], took["ours"] * count
     whole = setup + GRID * GRID * each
-    print(f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times "
-          f"our {ours:.1f} s ({count} points of {took['ours']:.4f} s; {spent:.1f} s with all around them)")  # fmt: skip
+    print(
+        f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times our "
+        f"{count} points of {took['ours']:.4f} s, {whole / spent:.0f} times the {spent:.1f} s with all else"
+    )
 
 
 def main() -> None:
