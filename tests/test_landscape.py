@@ -505,6 +505,11 @@ def test_levels_repeat_no_point_and_grids_are_refused_when_too_small() -> None:
         next(levels(1, grid=3))
 
 
+def test_a_polynomial_is_of_a_line() -> None:
+    with pytest.raises(BadParameter, match="a polynomial goes through points of a line"):
+        Surrogate((-1.0, -1.0), (1.0, 1.0), np.array(grid()), np.ones(81), "chebyshev", 8)
+
+
 def test_many_functions_are_carried_along_at_once() -> None:
     nodes = np.array(grid())
     values = np.stack([nodes[:, 0] ** 2, nodes[:, 1], np.ones(len(nodes))], -1)

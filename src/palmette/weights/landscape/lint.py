@@ -17,6 +17,7 @@ from palmette.weights.landscape.space import Space
 __all__ = ["comparable", "doubts", "refuse"]
 
 OBLIQUE = 0.1  # cosine of two axes from which on a picture is distorted
+DOUBT = 4.0  # times the error asked that may be estimated, where points were guessed as well as was asked
 DRAWN = ("random", "like")  # kinds of directions that mean nothing by themselves
 
 
@@ -58,8 +59,11 @@ def doubts(
     if training:
         flags.append("the model was in training mode; it was measured in evaluation mode, without dropout")
     flags += broken(np.array([loss.value for loss, _ in made.points.values()]))
-    if made.within > wanted:
-        flags.append(f"the surrogate may be off by {made.within:.2g}, more than the {wanted:.2g} asked")
+    if made.held_out[0] > wanted or made.within > DOUBT * wanted:
+        flags.append(
+            f"the surrogate may be off by {made.within:.2g}, the {wanted:.2g} asked is not sure: a smaller tolerance "
+            "measures more points, a smaller span has less in it"
+        )
     checked = made.facts.get("checked")
     if checked and checked[1] > max(made.band / 2 if np.isfinite(made.band) else 0.0, 1e-2):
         flags.append(f"{made.facts['dtype']} is off float32 by {checked[1]:.2g}, more than the error bars; use float32")

@@ -51,6 +51,10 @@ class Surrogate:
     kind: Kind = "chebyshev"
     degree: int = 0
 
+    def __post_init__(self) -> None:
+        if self.kind == "chebyshev" and len(self.low) > 1:
+            raise BadParameter("a polynomial goes through points of a line; on a plane take spline, cubic or quintic")
+
     def __call__(self, *at: Any) -> Any:
         """Values at places; each coordinate an array or a number. NaN outside of the box, of which nothing is known."""
         if len(at) != len(self.low):

@@ -250,9 +250,9 @@ def _surrogate(
     seed: int,
     history: list[tuple[list[float], float]],
 ) -> list[float]:
-    """The bottom of the polynomial through the loss at Chebyshev points of the box, if it is as low as it promises."""
+    """The bottom of the surface through the loss at Chebyshev points of the box, if it is as low as it promises."""
     try:
-        from palmette.weights.landscape.surrogate import Surrogate
+        from palmette.weights.landscape.surrogate import Kind, Surrogate
     except ImportError as error:
         raise MissingExtra("a search by surrogate", "landscape") from error
     axes = len(coordinates.rows)
@@ -264,7 +264,8 @@ def _surrogate(
     nodes = (1 - np.cos(np.pi * np.arange(fitting[-1]) / (fitting[-1] - 1))) / 2  # Chebyshev-Lobatto points of [0, 1]
     points = np.stack(np.meshgrid(*[nodes] * axes, indexing="ij"), axis=-1).reshape(-1, axes)
     values = np.array([score(coordinates.point(list(unit))) for unit in points])
-    made = Surrogate((0.0,) * axes, (1.0,) * axes, points, values, degree=fitting[-1] - 1)
+    way: tuple[Kind, int] = ("chebyshev", fitting[-1] - 1) if axes == 1 else ("quintic", 0)
+    made = Surrogate((0.0,) * axes, (1.0,) * axes, points, values, *way)
     score(coordinates.point(list(made.argmin()[0])))
     return min(history, key=lambda row: row[1])[0]
 
