@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from palmette.core.errors import BadParameter, DocumentError
 from palmette.knowledge.documents.chunk import pieces, sentences
 from palmette.knowledge.documents.read import document_of, read
+from palmette.knowledge.extract import plain
 from palmette.knowledge.extract.ingest import Budget, estimate, ingest
-from palmette.knowledge.extract.plain import Gazetteer, definitions, mentions, read_plainly
+from palmette.knowledge.extract.plain import Gazetteer, definitions, mentions, names_in, read_plainly
 from palmette.knowledge.extract.reading import Plain, Reading
 from palmette.knowledge.names import Lexicon
 from palmette.knowledge.schema import Schema
@@ -63,6 +64,38 @@ def test_names_and_statements_are_words_of_the_text(text: str) -> None:
     for s in read_plainly(text, found):
         quote = text[s.start : s.end]
         assert s.subject.name in quote and s.object.name in quote and s.relation.split()[0] in quote
+
+
+def _names_word_by_word(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """What `names_in` finds, with a look at every word."""
+    runs: list[list[tuple[int, int, str]]] = [[]]
+    for found in plain._WORD.finditer(text, start, end):
+        word, run = found[0], runs[-1]
+        if run and "\n" in text[run[-1][1] : found.start()]:
+            runs.append(run := [])
+        if any(c.isupper() for c in word) or (run and (word.lower() in plain._INSIDE or word[0].isdigit())):
+            run.append((*found.span(), word))
+        elif run:
+            runs.append([])
+    return [span for run in runs for span in plain._trimmed(run)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([*"ÉéǅЖ京1b", "Ab", "𝐀", "жж", "U.S.", "iX", "of", "the"]), max_size=12),
+    st.lists(st.sampled_from([" ", " ", "\n", "-", "_", ", ", "'", " “", " — ", "/", "."]), min_size=12, max_size=12),
+    st.data(),
+)  # fmt: skip
+def test_names_are_those_of_a_look_at_every_word(words: list[str], gaps: list[str], data: st.DataObject) -> None:
+    text = "".join(word + gap for word, gap in zip(words, gaps, strict=False))
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    assert names_in(text, start, end) == _names_word_by_word(text, start, end)
+
+
+def test_no_capital_is_passed_over() -> None:
+    capitals = [c for c in map(chr, range(0x110000)) if c.isupper()]
+    assert len(capitals) > 1000 and all(plain._CAPITAL.match(c) for c in capitals)
 
 
 @pytest.mark.parametrize(

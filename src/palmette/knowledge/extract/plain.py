@@ -9,9 +9,10 @@ says little, and all of it verbatim.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from palmette.knowledge.documents.chunk import sentences
@@ -33,6 +34,8 @@ STOP = frozenset(STOP_WORDS.split())
 _INSIDE_WORDS = "of the de van von la le du di da del der den y e al el &"
 _INSIDE = frozenset(_INSIDE_WORDS.split())
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|&|[^\W_]+(?:['’.\-/][^\W_]+)*[+#]*|[^\s\w]")
+# Where a word with a capital can be: no character that this leaves out is one.
+_CAPITAL = re.compile(r"[A-Z\xc0-\xde]|[^\x00-\xff\u2000-\u20ff\u3000-\ua63f\uac00-\ud7a3]")
 _VERBS_WORDS = """
     is are was were be been has have had became become becomes won wins wrote written writes made makes led leads
     met knows knew known gave given took taken sold bought built held holds ran runs began begun left went came
@@ -53,6 +56,7 @@ _DATE = re.compile(
     r"|\d{4}-\d{2}-\d{2}|(?:1[0-9]|20)\d{2})\b"
 )
 _DEFINED = re.compile(r"\(([^()\s]{2,9})\)")
+_APART = frozenset(',;:()[]“”"|\n')  # what no relation goes over
 _LONGEST = 12  # words of a relation
 
 
@@ -68,6 +72,8 @@ class Gazetteer:
 
     def find(self, text: str) -> list[Mention]:
         """Where they stand in a text, the longest first where several could."""
+        if not self.names:
+            return []
         return [Mention(entity, start, end) for start, end, entity in self._lexicon.find(text)]
 
     @cached_property
@@ -81,18 +87,26 @@ def names_in(text: str, start: int = 0, end: int | None = None) -> list[tuple[in
     >>> [("In 1976 Steve Jobs founded Apple.")[a:b] for a, b in names_in("In 1976 Steve Jobs founded Apple.")]
     ['Steve Jobs', 'Apple']
     """
-    runs: list[list[tuple[int, int, str]]] = [[]]
-    for found in _WORD.finditer(text, start, len(text) if end is None else end):
-        word, run = found[0], runs[-1]
-        place = (found.start(), found.end(), word)
-        apart = run and "\n" in text[run[-1][1] : found.start()]
-        if apart:
-            runs.append(run := [])
-        if any(c.isupper() for c in word) or (run and (word.lower() in _INSIDE or word[0].isdigit())):
-            run.append(place)
-        elif run:
-            runs.append([])
-    return [span for run in runs for span in _trimmed(run)]
+    end, out = len(text) if end is None else end, list[tuple[int, int]]()
+    while capital := _CAPITAL.search(text, start, end):
+        first = capital.start()
+        while first > start and not text[first - 1].isspace():  # no word goes over white space
+            first -= 1
+        run: list[tuple[int, int, str]] = []
+        for found in _WORD.finditer(text, first, end):
+            word, (a, start) = found[0], found.span()
+            if run and "\n" in text[run[-1][1] : a]:
+                out += _trimmed(run)
+                run = []
+            high = not word.islower() and any(map(str.isupper, word))
+            if high or (run and (word.lower() in _INSIDE or word[0].isdigit())):
+                run.append((a, start, word))
+            else:
+                break
+        else:
+            start = end
+        out += _trimmed(run)
+    return out
 
 
 def _trimmed(run: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
@@ -108,13 +122,27 @@ def _trimmed(run: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
 
 def mentions(text: str, gazetteer: Gazetteer | None = None) -> list[Mention]:
     """Every name in a piece with its place; the gazetteer's come first where both see one."""
+    named = _mentions(text)
     known = gazetteer.find(text) if gazetteer else []
+    if not known:
+        return list(named)
     taken = [(m.start, m.end) for m in known]
+    known += [m for m in named if not any(m.start < e and s < m.end for s, e in taken)]
+    return sorted(known, key=lambda m: (m.start, m.end))
+
+
+@lru_cache(1)  # whoever reads a piece asks for its names, and whoever keeps it asks again
+def _mentions(text: str) -> tuple[Mention, ...]:
+    out = []
     for a, b in sentences(text):
         for start, end in names_in(text, a, b):
-            if not any(start < e and s < end for s, e in taken):
-                known.append(Mention(Entity(text[start:end]), start, end))
-    return sorted(known, key=lambda m: (m.start, m.end))
+            out.append(Mention(_entity(text[start:end]), start, end))
+    return tuple(out)
+
+
+@lru_cache(1 << 14)  # a long text names the same things again and again: one value for each is enough
+def _entity(name: str) -> Entity:
+    return Entity(name)
 
 
 def definitions(text: str) -> list[tuple[str, str]]:
@@ -155,9 +183,10 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
             ends = [e for e in ends if not (date.start() <= e[0] and e[1] <= date.end())]
             ends.append((date.start(), date.end(), Entity(date[0], "date", True)))
     ends.sort(key=lambda e: (e[0], e[1]))
+    starts = [a for a, _, _ in ends]
     out: list[Statement] = []
     for a, b in sentences(text):
-        here = [e for e in ends if a <= e[0] and e[1] <= b]
+        here = [e for e in ends[bisect_left(starts, a) : bisect_left(starts, b)] if e[1] <= b]
         last: tuple[str, Entity] | None = None  # the statement before: its relation and its object
         for place, (left, right) in enumerate(pairwise(here)):
             between = text[left[1] : right[0]]
@@ -193,7 +222,7 @@ def _relation(between: str) -> str:
     """The words between two names, if they are a verb phrase."""
     between = between.removeprefix(")")
     words = between.split()
-    if not 1 <= len(words) <= _LONGEST or any(c in between for c in ',;:()[]“”"|\n'):
+    if not 1 <= len(words) <= _LONGEST or not _APART.isdisjoint(between):
         return ""
     if words[-1].lower() in ("the", "a", "an"):
         words = words[:-1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
@@ -390,11 +389,10 @@ class Store:
         ids = self._known(wanted)
         new = [e for e in wanted if e not in ids]
         first = self._take("entity", len(new))
-        fresh: list[tuple[Any, ...]] = [
-            (first + i, e.name, e.type, int(e.literal), key_of(e.name)) for i, e in enumerate(new)
-        ]
-        self.db.load("entity", ("id", "name", "type", "literal", "key"), fresh)
-        return ids | {e: first + i for i, e in enumerate(new)}
+        rows = ((first + i, e.name, e.type, int(e.literal), key_of(e.name)) for i, e in enumerate(new))
+        self.db.load("entity", ("id", "name", "type", "literal", "key"), rows)
+        ids.update(zip(new, range(first, first + len(new)), strict=True))
+        return ids
 
     def _resolve(self, keys: set[str]) -> None:
         resolve(self.db, sorted(keys))
