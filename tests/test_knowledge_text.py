@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from palmette.knowledge.extract.plain import Gazetteer, definitions, mentions, n
 from palmette.knowledge.extract.reading import Plain, Reading
 from palmette.knowledge.names import Lexicon
 from palmette.knowledge.schema import Schema
-from palmette.knowledge.store.read import facts
+from palmette.knowledge.store.read import assertions, facts
 from palmette.knowledge.values import Entity, Piece, Statement
 
+MARKS = re.compile(r"(?:\s|#+|[-=]|\b1\.)*")
 prose = st.text("ab.!? \n\t#-=Zz1🙂é\"'", max_size=300)
 
 
@@ -43,9 +45,89 @@ def test_sentences_leave_out_white_space_alone(text: str) -> None:
     at = 0
     for a, b in sentences(text):
         assert a >= at and a < b
-        assert not text[at:a].strip(" \n\t.!?\"'")  # a closing quotation mark may stand between
+        assert MARKS.fullmatch(text, at, a)
         at = b
-    assert not text[at:].strip()
+    assert MARKS.fullmatch(text, at)
+
+
+BLOCKS = {
+    "heading": "{0} {1}", "closed": "## {1} ##", "ruled": "{1}\n===", "item": "- {1}", "long item": "* {1}\n  {1}",
+    "task": "- [x] {1}", "numbered": "1. {1}", "quoted": "> {1}\n> {1}", "row": "| {1} | {1} |", "line": "***",
+    "table": "{1} | {1}\n--- | ---", "code": "```python\n{1}\n\nx = {1}\n```", "prose": "{1}\n{1}",
+}  # fmt: skip
+PROSE = ("item", "long item", "task", "numbered", "quoted", "prose")  # what a line without a mark goes on with
+said = st.lists(
+    st.sampled_from(["Ann met Bob", "Ann", "met", "in", "1976", "Apple.", "Dr.", "left!", "U.S.", "“Go.”"]), min_size=1
+)
+
+
+@st.composite
+def markdown(draw: st.DrawFn) -> tuple[str, list[tuple[int, int]]]:
+    """A document of blocks, and where each of them stands; of prose every one, of a table every row."""
+    text, places, before = "", list[tuple[int, int]](), ""
+    for kind in draw(st.lists(st.sampled_from(list(BLOCKS)), min_size=1, max_size=8)):
+        apart = (
+            (before in PROSE and kind in ("prose", "ruled", "table")) or kind == before == "quoted" or before == "table"
+        )
+        text += "" if not text else "\n\n" if apart else draw(st.sampled_from(["\n", "\n\n"]))
+        block = BLOCKS[kind].format("#" * draw(st.integers(1, 6)), " ".join(draw(said)))
+        lines = block.split("\n") if kind in ("code", "table") else [block]
+        for line in lines:
+            places.append((len(text), len(text) + len(line)))
+            text += line + "\n"
+        text, before = text[:-1], kind
+    return text, places
+
+
+@settings(max_examples=200, deadline=None)
+@given(markdown())
+def test_a_sentence_stays_within_its_block_and_no_word_is_lost(drawn: tuple[str, list[tuple[int, int]]]) -> None:
+    text, places = drawn
+    found = sentences(text)
+    assert all(any(start <= a < b <= end for start, end in places) for a, b in found)
+    rest = text
+    for a, b in found:
+        assert text[a:b] == text[a:b].strip() and not text[a:b].startswith(("# ", "- ", "| ", "> ", "```"))
+        rest = rest[:a] + " " * (b - a) + rest[b:]
+    assert not rest.replace("```python", "").replace("[x]", "").replace("1. ", "").strip("\n #=*->|`")
+    for piece in pieces(text, 40):  # the marks stay where the text is cut
+        assert text[piece.start : piece.end] == piece.text
+
+
+@settings(max_examples=40, deadline=None)
+@given(markdown())
+def test_quotes_from_markdown_stand_in_the_text_letter_for_letter(drawn: tuple[str, list[tuple[int, int]]]) -> None:
+    text, places = drawn[0], drawn[1]
+    store = graphs.memory()
+    store.say(graphs.said(("Carl", "knows", "Ann")))
+    ingest(store, [document_of("d", f"{text}\n\nAnn met Bob.", "")], Plain())
+    quotes = [a.quote for a in assertions(store) if a.quote is not None]
+    assert any(quote.text == "Ann met Bob." for quote in quotes)
+    for quote in quotes:
+        assert f"{text}\n\nAnn met Bob."[quote.start : quote.end] == quote.text
+        assert quote.start > len(text) or any(a <= quote.start and quote.end <= b for a, b in places)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("# Apple\nSteve Jobs founded Apple.", ["Apple", "Steve Jobs founded Apple."]),
+        ("Apple\n-----\nIt is old.", ["Apple", "It is old."]),
+        ("He was born in\n1976. He left.", ["He was born in\n1976.", "He left."]),
+        ("Chapters:\n1. Ann\n2. Bob\n10) Carl", ["Chapters:", "Ann", "Bob", "Carl"]),
+        ("> # Head\n> Ann met\n> Bob.\n> - item", ["Head", "Ann met\n> Bob.", "item"]),
+        ("1. - Ann\n   - Bob", ["Ann", "Bob"]),
+        ("Name | Role\n:-- | --:\nTim | Chief. Yes\nProse.", ["Name | Role", "Tim | Chief. Yes", "Prose."]),
+        ("before\n```\na b.\n\nC d\n```\nafter", ["before", "a b.", "C d", "after"]),
+        ("code\n```\nProse. More.\n```sh\nls\n```", ["code", "Prose.", "More.", "ls"]),  # a piece that begins in code
+        ("```\nOpened. Never closed.", ["Opened.", "Never closed."]),
+        ("```x``` is code. So is `y`.", ["```x``` is code.", "So is `y`."]),
+        ('He said "Go." Then **he left.** **Ann** stayed.', ['He said "Go."', "Then **he left.**", "**Ann** stayed."]),
+        ("#no heading\n-no item\n2 | 3", ["#no heading\n-no item\n2 | 3"]),
+    ],
+)  # fmt: skip
+def test_lines_that_markdown_sets_apart_are_sentences_of_their_own(text: str, wanted: list[str]) -> None:
+    assert [text[a:b] for a, b in sentences(text)] == wanted
 
 
 def test_a_heading_begins_a_piece_and_a_paragraph_stays_whole() -> None:
@@ -277,15 +359,18 @@ def test_a_lexicon_finds_the_longest_name_at_every_place(names: list[str], words
     "text",
     [
         " " * 200_000 + "x", "\n" * 200_000 + "# x", "# " + " " * 200_000 + "x", "a" * 2_000_000, "a b " * 300_000,
-        "---\n" * 50_000, "#" * 200_000, ". " * 100_000, ".\"" * 100_000, "a\n" * 100_000,
+        "---\n" * 50_000, "#" * 200_000, ". " * 100_000, ".\"" * 100_000, "a\n" * 100_000, "- " * 100_000,
+        "| " * 100_000, "-|" * 100_000, "```\n" * 50_000,
+        "```a\n" * 50_000, "> " * 100_000, "1. " * 100_000, "=" * 200_000 + "x",
     ],
-    ids=range(10),
+    ids=range(18),
 )  # fmt: skip
 def test_long_texts_are_cut_in_linear_time(text: str) -> None:
     start = time.process_time()
     document = document_of("x", text)
     for piece in pieces(document.text):
         assert document.text[piece.start : piece.end] == piece.text and len(piece.text) <= 1200
+    assert all(a < b for a, b in sentences(document.text))
     assert time.process_time() - start < 10  # it took minutes, by the square of the length
 
 

@@ -57,7 +57,7 @@ class Plain:
     @property
     def recipe(self) -> str:
         """A hash."""
-        return hash_of(f"plain 1\x1f{self.schema.text()}\x1f{json.dumps(dict(self.gazetteer.names), sort_keys=True)}")
+        return hash_of(f"plain 2\x1f{self.schema.text()}\x1f{json.dumps(dict(self.gazetteer.names), sort_keys=True)}")
 
     def read(self, piece: Piece, title: str) -> Reading:
         """Read one piece."""
