@@ -19,7 +19,7 @@ from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve.paths import near
 from palmette.knowledge.store import network
 from palmette.knowledge.store.network import Direction
-from palmette.knowledge.store.read import When, entity, facts
+from palmette.knowledge.store.read import When, entity, facts, relation_names
 from palmette.knowledge.values import Entity, Fact, Statement, facts_of
 
 NAMES, RELATIONS = ("a", "b", "B", "c", "dd", "é"), ("r", "s")
@@ -60,12 +60,14 @@ def agree(graph: Graph, other: Graph) -> None:
         for mine, its in (
             (graph.facts(name), facts(other.store, ids)),
             (graph.facts(object=name), facts(other.store, None, None, ids)),
-            (graph.facts(name, "r"), facts(other.store, ids, "r")),
-            (graph.facts(name, "none"), []),
+            *((graph.facts(name, r), facts(other.store, ids, r)) for r in relation_names(other.store)),
             (graph.facts(name, None, name), facts(other.store, ids, None, ids)),
             (graph.facts(name, most=2), facts(other.store, ids)[:2]),
         ):
             assert mine == its and [f.support for f in mine] == [f.support for f in its]
+        for asked in (graph.facts, graph.triples):
+            with pytest.raises(UnknownName, match="no relation 'none'"):
+                asked(name, "none")
         assert graph.triples(name) == [f.names for f in graph.facts(name)]
         assert graph.triples(object=name, most=1) == [f.names for f in graph.facts(object=name)][:1]
         for way in DIRECTIONS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
@@ -60,6 +61,67 @@ def test_a_way_goes_through_what_is_the_same_and_through_the_times_asked_for() -
     assert len(path(store, "Ann", "Ann") or ()) == 0
     with pytest.raises(BadParameter, match="most_hops"):
         path(store, "Ann", "Armonk", most_hops=0)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_every_question_by_name_says_the_near_miss(in_memory: bool) -> None:
+    graph = Graph(graphs.memory())
+    graph.say(("Steve Jobs", "co-founded", "Apple"), ("Apple", "released", "iPhone"), types={"Apple": "company"})
+    graph.schema = {"relations": ["released", "owns"]}  # type: ignore[assignment]
+    pattern = {"subject": "Apple", "relation": "released", "object": "?x"}
+
+    def asked(types: object = (), **parts: str) -> object:
+        return held.query({"match": [pattern | parts], "select": ["?x"], "types": dict(types)})  # type: ignore[call-overload]
+
+    with graph.reading(in_memory=in_memory) as held:
+        fact = held.facts("Apple", "released")[0]
+        for wrong in (
+            lambda: held.facts("Aple"), lambda: held.facts(object="Aple"), lambda: held.triples("Aple"),
+            lambda: held.near("Aple"), lambda: held.around("Aple"), lambda: held.path("Aple", "iPhone"),
+            lambda: held.path("iPhone", "Aple"), lambda: held.quotes(replace(fact, subject=Entity("Aple"))),
+            lambda: asked(subject="Aple"),
+        ):  # fmt: skip
+            with pytest.raises(UnknownName, match=r"no entity 'Aple'\. Did you mean 'Apple'\?"):
+                wrong()
+        for wrong in (
+            lambda: held.facts("Apple", "relased"), lambda: held.facts(None, "relased"),
+            lambda: held.triples("Apple", "relased"), lambda: held.triples(relation="relased"),
+            lambda: held.quotes(replace(fact, relation="relased")), lambda: held.conflicts("relased"),
+            lambda: asked(relation="relased"),
+        ):  # fmt: skip
+            known = "Known: co-founded, owns, released"
+            with pytest.raises(UnknownName, match=rf"no relation 'relased'\. Did you mean 'released'\? {known}\."):
+                wrong()
+        with pytest.raises(UnknownName, match=r"no type 'compny'\. Did you mean 'company'\?"):
+            asked(types={"?x": "compny"})
+        for other in (held.facts, held.triples, held.near, held.around):
+            with pytest.raises(UnknownName, match=r"no entity 'Apple'\. What has that name is of type 'company'"):
+                other(Entity("Apple", "city"))
+        # what the schema names may be asked for, though nothing is said with it yet
+        assert held.facts("Apple", "owns") == held.triples(relation="owns") == held.conflicts("owns") == []
+        assert asked(relation="owns").rows == ()  # type: ignore[attr-defined]
+
+
+def test_the_error_for_a_relation_lists_few_and_counts_many() -> None:
+    graph = Graph(graphs.memory())
+    graph.load((f"a{i}", f"relates {i}", "b") for i in range(500))
+    with pytest.raises(UnknownName, match=r"Did you mean 'relates 7'\? .*which has 500 relations\.$") as error:
+        graph.facts(None, "relate 7")
+    assert len(str(error.value)) < 120
+    graph.retract(("a7", "relates 7", "b"))
+    assert graph.facts(None, "relates 7") == []  # it is history, and known
+
+
+@pytest.mark.parametrize(
+    ("types", "why"), [({"?x": 3}, "a type such as 'person', not 3"), ({"?r": "person"}, "'.r' stands for a relation")]
+)
+def test_types_of_a_query_are_types_of_things(types: dict[str, object], why: str) -> None:
+    graph = Graph(graphs.memory())
+    graph.say(("a", "r", "b"), types={"a": "person"})
+    match = [{"subject": "?x", "relation": "?r", "object": "b"}]
+    with pytest.raises(BadParameter, match=why):
+        graph.query({"match": match, "select": ["?x"], "types": types})
+    assert graph.query({"match": match, "select": ["?x"], "types": {"?x": "person"}}).rows == (("a",),)
 
 
 def test_incoming_facts_are_found_and_hubs_are_capped() -> None:

@@ -224,9 +224,21 @@ class Graph:
         self, subject: str | Entity | None = None, relation: str | None = None, object: str | Entity | None = None, *,
         at: str | None = None, known: str | None = None, most: int | None = None,
     ) -> list[Fact]:  # fmt: skip
-        """Facts with these parts; None leaves a part open."""
+        """Facts with these parts; None leaves a part open.
+
+        Raises:
+            UnknownName: for a thing or a relation that the graph does not have, with the nearest one. So do all that
+                ask by name: `triples`, `near`, `around`, `path`, `quotes`, `conflicts`, `query`.
+
+        >>> notes = Graph(open_store(":memory:"))
+        >>> _ = notes.say(("Steve Jobs", "co-founded", "Apple"))
+        >>> notes.facts("Apple", "founded")
+        Traceback (most recent call last):
+        ...
+        palmette.core.errors.UnknownName: no relation 'founded'. Did you mean 'co-founded'? Known: co-founded.
+        """
         when = NOW if at is None and known is None else When(at, known)
-        return stated(self.store, subject, relation, object, when=when, most=most)
+        return stated(self.store, (subject, relation, object), when=when, most=most)
 
     def triples(
         self, subject: str | Entity | None = None, relation: str | None = None, object: str | Entity | None = None, *,
@@ -234,7 +246,7 @@ class Graph:
     ) -> list[Names]:  # fmt: skip
         """The same facts as names: subject, relation, object, which is what `say` and `load` take."""
         when = NOW if at is None and known is None else When(at, known)
-        return named(self.store, subject, relation, object, when=when, most=most)
+        return named(self.store, (subject, relation, object), when=when, most=most)
 
     def near(
         self, name: str | Entity, hops: int = 1, *, direction: Direction = "any", at: str | None = None
@@ -255,7 +267,10 @@ class Graph:
 
     def quotes(self, fact: Fact, *, at: str | None = None, known: str | None = None) -> list[Assertion]:
         """Everything that was said about a fact: by whom, when, in which words."""
-        return assertions(self.store, fact, when=When(at, known))
+        found = assertions(self.store, fact, when=When(at, known))
+        if not found:  # perhaps because a name of it is not there, which is then said
+            stated(self.store, (fact.subject, fact.relation, fact.object), most=0)
+        return found
 
     def conflicts(self, *relations: str) -> list[Conflict]:
         """What contradicts itself: several objects of a relation that can have one (the schema's, or those named)."""

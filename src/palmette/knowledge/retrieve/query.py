@@ -14,7 +14,7 @@ from typing import Any
 
 from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.store.base import batches, marks
-from palmette.knowledge.store.read import When, entity, relation_names
+from palmette.knowledge.store.read import When, along, entity, relation_names, unknown
 from palmette.knowledge.store.store import Store
 
 __all__ = ["Table", "query", "query_schema"]
@@ -41,9 +41,7 @@ class Table:
 def query_schema(store: Store, *, most_names: int = 1000) -> dict[str, Any]:
     """The JSON Schema of this graph's queries, its relations and types as they are now."""
     relations = relation_names(store)[:most_names]
-    types = [t for (t,) in store.db.rows("SELECT DISTINCT type FROM entity WHERE type <> '' ORDER BY type")][
-        :most_names
-    ]
+    types = _types(store)[:most_names]
     variable = {"type": "string", "pattern": "^\\?[a-z]{1,12}$"}
     place = {"anyOf": [variable, {"type": "string", "minLength": 1, "maxLength": 200}]}
     pattern = {
@@ -62,6 +60,10 @@ def query_schema(store: Store, *, most_names: int = 1000) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": ["match", "select"], "additionalProperties": False}
 
 
+def _types(store: Store) -> list[str]:
+    return [t for (t,) in store.db.rows("SELECT DISTINCT type FROM entity WHERE type <> '' ORDER BY type")]
+
+
 def query(store: Store, asked: Mapping[str, Any], *, seconds: float = SECONDS) -> Table:
     """Answer a query.
 
@@ -73,7 +75,7 @@ def query(store: Store, asked: Mapping[str, Any], *, seconds: float = SECONDS) -
 
     Raises:
         BadParameter: for what is no query, or one that is too broad.
-        UnknownName: for a name that the graph does not have, with the nearest one.
+        UnknownName: for a name, a relation or a type that the graph does not have, with the nearest one.
 
     >>> from palmette.knowledge.store.sqlite import SqliteDatabase
     >>> from palmette.knowledge.values import Entity, Statement
@@ -83,6 +85,10 @@ def query(store: Store, asked: Mapping[str, Any], *, seconds: float = SECONDS) -
     (('Apple',),)
     """
     patterns, selected, types = _checked(asked)
+    known = {*_types(store), *store.schema.types} if types else set()
+    strange = next((t for t in types.values() if t not in known), None)
+    if strange is not None:
+        raise unknown("type", strange, known)
     when = When(asked.get("at"), asked.get("known"))
     search = _Search(store, when, types, time.monotonic() + seconds)
     for pattern in patterns:
@@ -118,6 +124,12 @@ def _checked(asked: Mapping[str, Any]) -> tuple[list[dict[str, str]], tuple[str,
     for variable in (*selected, *types):
         if variable not in variables:
             raise UnknownName("variable", str(variable), sorted(variables))
+        kind = types.get(variable, "")
+        if not isinstance(kind, str):
+            raise BadParameter(f"types must give each variable a type such as 'person', not {kind!r}")
+    odd = next((v for v in types if v in {p["relation"] for p in patterns}), None)
+    if odd is not None:
+        raise BadParameter(f"{odd!r} stands for a relation, and only things have types")
     limit = asked.get("limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise BadParameter(f"limit must be a number of rows, at least 1, not {limit!r}")
@@ -156,7 +168,7 @@ class _Search:
         if relation.startswith("?"):
             self.relation_variables.add(relation)
         elif relation not in self.relations:
-            raise UnknownName("relation", relation, sorted(map(str, self.relations)))
+            self.relations[relation] = along(self.store, relation)
 
     def join(self, pattern: Mapping[str, str]) -> None:
         """Extend every row by the facts that fit it."""

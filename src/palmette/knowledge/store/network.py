@@ -180,7 +180,7 @@ class Network:
     def _picked(
         self, subject: str | Entity | None, relation: str | None, object: str | Entity | None, most: int | None
     ) -> list[tuple[int, Columns]] | None:
-        """For each thing that is meant its facts; None if none is."""
+        """For each thing that is meant its facts; None if none is, or if there is no such relation."""
         if subject is not None:
             edges, things = self.out, self.named(subject)
         elif object is not None:
@@ -190,7 +190,9 @@ class Network:
         others = self.named(object) if subject is not None and object is not None else None
         if not things or others == []:
             return None
-        along = None if relation is None else self.relations.index(relation) if relation in self.relations else -1
+        if relation is not None and relation not in self.relations:
+            return None
+        along = None if relation is None else self.relations.index(relation)
         return [(thing, edges.of(thing, along, others, most)) for thing in things]
 
     def near(self, start: Iterable[int], hops: int, direction: Direction = "any") -> list[Entity]:

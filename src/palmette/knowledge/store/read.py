@@ -7,22 +7,24 @@ the store believed at a time; both are conditions on assertions, so both may be 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.store.admit import instant, timed
 from palmette.knowledge.store.base import Row, batches, marks
-from palmette.knowledge.store.network import Names
+from palmette.knowledge.store.network import Names, Network
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Assertion, Conflict, Entity, Fact, Quote, facts_of
 
 __all__ = [
     "NOW",
+    "Parts",
     "When",
+    "along",
     "assertions",
     "conflicts",
     "entity",
@@ -34,13 +36,17 @@ __all__ = [
     "relation_names",
     "shown",
     "stated",
+    "unknown",
     "united",
 ]
 
+Parts = tuple[str | Entity | None, str | None, str | Entity | None]
+Found = TypeVar("Found")
 _NAMED = (
     "es.name, es.type, es.literal, r.name, eo.name, eo.type, eo.literal",
     "JOIN entity es ON es.id = a.s JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o",
 )
+_LISTED = 20  # names that an error lists
 _by_names = itemgetter(0, 3, 4, 1, 5, 2, 6)
 
 
@@ -103,7 +109,11 @@ def entity(store: Store, name: str | Entity) -> list[int]:
     """
     wanted = name if isinstance(name, Entity) else None
     text = wanted.name if wanted else str(name)
-    found = [i for i, e in find(store, text) if wanted is None or e == wanted]
+    called = find(store, text)
+    found = [i for i, e in called if wanted is None or e == wanted]
+    if called and not found:
+        kinds = ["a literal" if e.literal else f"of type {e.type!r}" if e.type else "without a type" for _, e in called]
+        raise UnknownName("entity", text, [], f" What has that name is {' or '.join(dict.fromkeys(kinds))}.")
     if not found:
         near = _near(store, text)
         longer = [repr(name) for name in near if key_of(name).startswith(f"{key_of(text)} ")][:3]
@@ -134,6 +144,28 @@ def relation_names(store: Store) -> list[str]:
     return [n for (n,) in store.db.rows("SELECT name FROM relation ORDER BY name")]
 
 
+def along(store: Store, relation: str) -> int:
+    """The number of a relation; -1 for one that the schema names and nothing is said with.
+
+    Raises:
+        UnknownName: for one that the graph does not have, with the nearest one.
+    """
+    found = store.db.rows("SELECT id FROM relation WHERE name = ?", (relation,))
+    if found:
+        return int(found[0][0])
+    said = [r.name for r in store.schema.relations]
+    if relation in said:
+        return -1
+    raise unknown("relation", relation, {*relation_names(store), *said})
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a relation or a type that a graph does not have, with the nearest, and all if they are few."""
+    known = sorted({*known})
+    hint = "" if 0 < len(known) <= _LISTED else f" It is not in the graph, which has {len(known):,} {kind}s."
+    return UnknownName(kind, name, known, hint)
+
+
 def facts(
     store: Store,
     subjects: Sequence[int] | None = None,
@@ -147,8 +179,7 @@ def facts(
 
     The best supported come first, those of equal support by their names.
     """
-    found = _counted(store, subjects, relation, objects, when, most)
-    return facts_of((Entity(s, st, bool(sv)), p, Entity(o, ot, bool(ov)), n) for s, st, sv, p, o, ot, ov, n in found)
+    return _as_facts(_counted(store, subjects, relation, objects, when, most))
 
 
 def _counted(
@@ -181,52 +212,51 @@ def _counted(
     return store.db.rows(sql, [*values, most])
 
 
-def stated(
-    store: Store,
-    subject: str | Entity | None = None,
-    relation: str | None = None,
-    object: str | Entity | None = None,
-    *,
-    when: When = NOW,
-    most: int | None = None,
-) -> list[Fact]:
+def stated(store: Store, parts: Parts, *, when: When = NOW, most: int | None = None) -> list[Fact]:
     """`facts` of names and all that is the same: from memory, where the facts are there as they are now.
 
+    Args:
+        store: the graph.
+        parts: subject, relation and object; None leaves one open.
+        when: the times.
+        most: how many, at most.
+
     Raises:
-        UnknownName: for a thing that the graph does not have.
+        UnknownName: for a thing or a relation that the graph does not have, with the nearest one.
         BadParameter: for fewer than no facts.
     """
-    _counts(most)
-    if when is NOW and (network := store.memory.now()) is not None:
-        known = network.facts(subject, relation, object, most)
-        if known is not None:
-            return known
-    ends = [None if name is None else entity(store, name) for name in (subject, object)]
-    return facts(store, ends[0], relation, ends[1], when=when, most=most)
+    return _stated(store, parts, when, most, Network.facts, _as_facts)
 
 
-def named(
-    store: Store,
-    subject: str | Entity | None = None,
-    relation: str | None = None,
-    object: str | Entity | None = None,
-    *,
-    when: When = NOW,
-    most: int | None = None,
-) -> list[Names]:
+def named(store: Store, parts: Parts, *, when: When = NOW, most: int | None = None) -> list[Names]:
     """The same as names only."""
-    _counts(most)
-    if when is NOW and (network := store.memory.now()) is not None:
-        known = network.triples(subject, relation, object, most)
-        if known is not None:
-            return known
-    ends = [None if name is None else entity(store, name) for name in (subject, object)]
-    return [(row[0], row[3], row[4]) for row in _counted(store, ends[0], relation, ends[1], when, most)]
+    return _stated(store, parts, when, most, Network.triples, _as_names)
 
 
-def _counts(most: int | None) -> None:
+def _stated(
+    store: Store, parts: Parts, when: When, most: int | None, held: Callable[..., list[Found] | None],
+    made: Callable[[Iterable[Row]], list[Found]],
+) -> list[Found]:  # fmt: skip
+    """Facts as `held` has them of a network, or as they are made of the store's rows."""
     if most is not None and most < 0:
         raise BadParameter(f"most must be at least 0, or None for all, not {most!r}")
+    if when is NOW and (network := store.memory.now()) is not None:
+        known = held(network, *parts, most)
+        if known is not None:
+            return known
+    subject, relation, object = parts
+    ends = [None if name is None else entity(store, name) for name in (subject, object)]
+    if relation is not None:
+        along(store, relation)
+    return made(_counted(store, ends[0], relation, ends[1], when, most))
+
+
+def _as_facts(rows: Iterable[Row]) -> list[Fact]:
+    return facts_of((Entity(s, st, bool(sv)), p, Entity(o, ot, bool(ov)), n) for s, st, sv, p, o, ot, ov, n in rows)
+
+
+def _as_names(rows: Iterable[Row]) -> list[Names]:
+    return [(row[0], row[3], row[4]) for row in rows]
 
 
 def _fact(row: Sequence[Any]) -> Fact:
@@ -333,10 +363,8 @@ def conflicts(store: Store, *, relations: Iterable[str] | None = None, when: Whe
     """
     out = []
     wanted = sorted(store.schema.functional if relations is None else relations)
-    known = relation_names(store)
-    missing = next((r for r in wanted if relations is not None and r not in known), None)
-    if missing is not None:
-        raise UnknownName("relation", missing, known)
+    for relation in wanted if relations is not None else ():
+        along(store, relation)
     for relation in wanted:
         by_subject: dict[int | str, list[Assertion]] = defaultdict(list)
         same: dict[Entity, int | str] = {}
