@@ -21,8 +21,10 @@ from palmette.core.message import Message
 from palmette.core.model import Model
 from palmette.knowledge.answer.asking import asked, fitting, told
 from palmette.knowledge.answer.confined import GraphConstraint
+from palmette.knowledge.answer.direct import direct
 from palmette.knowledge.answer.evidence import CARE, Evidence, gather
-from palmette.knowledge.answer.support import meant, stem
+from palmette.knowledge.answer.stems import stem
+from palmette.knowledge.answer.support import beside, meant
 from palmette.knowledge.answer.verify import Checked, verify
 from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.by_model import Local
@@ -38,7 +40,8 @@ __all__ = ["Answer", "MODES", "Mode", "ask"]
 
 Mode = Literal["cite", "confined", "free", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
-MOST_CITED, _TRIES = 6, 2
+MOST_CITED, MOST_STATED, _TRIES = 6, 3, 2
+_LACKS = {"who": "nothing in it says who", "when": "nothing in it says when"}
 _CITE = (
     "Below are facts with their numbers. Name the numbers of the facts that answer the question, the most direct "
     "first, as few as will do. If they do not answer it, name none."
@@ -133,12 +136,26 @@ def ask(
 
 
 def _plain(search: Retriever, found: Evidence) -> Answer:
-    """The best facts, with the sentences that say what no fact says; the best passage, if there are none."""
+    """The best facts, with the sentences that say what no fact says; the best passage, if there are none.
+
+    Of a question about one thing the facts that answer it, or the sentences; nothing, where they lack what it asks for.
+    """
+    one = direct(found.question, search.web.lexicon)
+    if one is not None:
+        some, quotes = one.answers(found.facts, [hit.chunk for hit in found.passages])
+        if some or quotes:
+            return _said(found, tuple(some[:MOST_CITED]), tuple(quotes[:MOST_STATED]))
+        if one.kind in _LACKS and len(beside(found.question, search.web.lexicon)) == 1:
+            return Answer(f"I cannot answer that from this graph: {_LACKS[one.kind]}.", "none", True, (), found)
     asked, facts = meant(found.question, search.web.lexicon), _few(found)
     says = {fact: _says(asked, str(fact), *(quote.text for quote in fact.quotes)) for fact in facts}
     stated = _stated(found, asked, asked.difference(*says.values()))
     for quote in stated:
         facts = tuple(fact for fact in facts if not says[fact] <= _says(asked, quote.text))
+    return _said(found, facts, stated)
+
+
+def _said(found: Evidence, facts: tuple[Fact, ...], stated: tuple[Quote, ...]) -> Answer:
     said = "\n".join([*([_rendered(facts)] if facts else []), *(_placed(q.text, q) for q in stated)])
     passage = found.passages[0].chunk if found.passages else None
     if not said and passage is not None:

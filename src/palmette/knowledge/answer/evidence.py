@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
-from palmette.knowledge.answer.support import Support, beside, stem, support
+from palmette.knowledge.answer.stems import stem
+from palmette.knowledge.answer.support import Support, beside, support
 from palmette.knowledge.names import key_of, tokens_of
 from palmette.knowledge.retrieve.pagerank import pagerank
 from palmette.knowledge.retrieve.passages import RESTART, Hit, Retriever, words_of

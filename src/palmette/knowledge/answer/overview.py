@@ -15,7 +15,7 @@ from palmette.core.errors import BadParameter
 from palmette.core.message import Message
 from palmette.core.model import Model
 from palmette.knowledge.answer.asking import asked, fitting, told
-from palmette.knowledge.answer.support import stem
+from palmette.knowledge.answer.stems import stem
 from palmette.knowledge.answer.verify import Checked, verify
 from palmette.knowledge.documents.read import hash_of
 from palmette.knowledge.extract.by_model import Local

@@ -14,8 +14,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
+from palmette.knowledge.answer.stems import stem
 from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import Lexicon, key_of, spans_of, tokens_of
@@ -23,16 +23,13 @@ from palmette.knowledge.retrieve.snapshot import variants
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Chunk, Fact
 
-__all__ = ["Support", "beside", "meant", "stem", "support"]
+__all__ = ["Support", "beside", "meant", "support"]
 
 # Logistic regression: of what is described, said and spoken; the last is the constant.
 WEIGHTS = (2.57, 2.24, 2.19, -3.34)
 ALIKE = 0.5  # credit of a title that is the name but for what tells it from its namesakes
 NO_NAMES: Mapping[str, Sequence[str]] = {}
 BY_FACT = 0.5  # credit of a name that only facts of passages about nothing by name describe
-_ENDINGS_WORDS = "ations ation ements ement ings ing ers er ors or ied ies ed es s ly e y"
-_ENDINGS = tuple(_ENDINGS_WORDS.split())
-_PLURAL = re.compile(r"[a-z]{2}[^siu]s")  # of three letters; the others are endings
 _QUOTED = re.compile(r'["“]([^"”]+)["”]')
 _APART = re.compile(r'[,;:"“”()?!]')
 _DEMONYM = re.compile(r"[^\W\d_]{2,}(?:ish|ese|ian|ean|can|tch|nch|lsh)")
@@ -82,19 +79,6 @@ class Support:
             return 1.0
         score = sum(w * x for w, x in zip(weights, (self.described, self.said, self.spoken, 1.0), strict=True))
         return 1 / (1 + math.exp(-score))
-
-
-@lru_cache(1 << 16)
-def stem(word: str) -> str:
-    """A word without its ending, so that announced meets announcement.
-
-    >>> stem("announced") == stem("announcement") == stem("announces"), stem("runs")
-    (True, 'run')
-    """
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word[:-1] if _PLURAL.fullmatch(word) else word
 
 
 def beside(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from palmette.knowledge.answer.evidence import Evidence
-from palmette.knowledge.answer.support import stem
+from palmette.knowledge.answer.stems import stem
 from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.plain import STOP
 from palmette.knowledge.names import key_of, tokens_of

@@ -47,6 +47,7 @@ _PAST_WORDS = "became won wrote made led met gave took sold bought built held ra
 _PAST = frozenset(_PAST_WORDS.split())
 _PREPOSITIONS_WORDS = "of in on at by for from to with as into near within under over through against after"
 _PREPOSITIONS = frozenset(_PREPOSITIONS_WORDS.split())
+_BEFORE = _PREPOSITIONS - {"as", "after"}  # which begin a clause as well: "After Apple released …"
 _AUXILIARY_WORDS = "is are was were be been being has have had did does do will would can could may might must"
 _AUXILIARY = frozenset(_AUXILIARY_WORDS.split())
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -195,21 +196,27 @@ def read_plainly(text: str, found: Iterable[Mention]) -> list[Statement]:
             if left[2].literal or left[2] == right[2] or not relation:
                 last = None
                 continue
-            subjects = [left[2], *([] if dated else _joined(text, here[: place + 1]))]
+            subjects = [left[2]] if dated else _subjects(text, a, here[: place + 1])
             out += [Statement(subject, relation, right[2], a, b, 0.5) for subject in subjects if subject != right[2]]
             last = (relation, right[2])
     return list(dict.fromkeys(out))
 
 
-def _joined(text: str, before: list[tuple[int, int, Entity]]) -> list[Entity]:
-    """The other subjects of "A, B and C verb": names that commas and an "and" join to the last one."""
-    out: list[Entity] = []
+def _subjects(text: str, start: int, before: list[tuple[int, int, Entity]]) -> list[Entity]:
+    """The last name and those that commas and an "and" join to it, as in "A, B and C verb"; nothing, if they only say
+    whose or where something else is: in "The mayor of Turku is Piia Elo" it is not Turku that is.
+    """
+    out, first = [before[-1][2]], before[-1][0]
     for left, right in zip(before[-2::-1], before[:0:-1], strict=False):
         joint = text[left[1] : right[0]].strip()
-        if left[2].literal or not (joint in ("and", ", and", "&") or (out and joint == ",")):
+        if left[2].literal or not (joint in ("and", ", and", "&") or (len(out) > 1 and joint == ",")):
             break
         out.append(left[2])
-    return out
+        first = left[0]
+    words = text[start:first].lower().split()
+    while words and words[-1] in ("the", "a", "an"):
+        words.pop()
+    return [] if words and words[-1] in _BEFORE else out
 
 
 def _past(relation: str) -> bool:
