@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from palmette.cli.main import main
 from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.apple import TRIPLES
+from palmette.knowledge.documents.read import Document
 from palmette.knowledge.exchange import FORMATS, export, take
 from palmette.knowledge.graph import Graph
 from palmette.knowledge.picture.drawing import drawn
@@ -225,6 +226,38 @@ def test_bad_files_are_named_and_the_others_read(notes: Path, capfd: pytest.Capt
     (notes / "schema.json").write_text('{"relations": ["leads"], "tpyes": []}')
     assert main(["graph", "build", "notes.db", "new.md", "--schema", "schema.json"]) == 2
     assert "/tpyes" in capfd.readouterr().err
+    assert main(["graph", "build", "notes.db", "aple.md"]) == 2
+    assert "cannot read aple.md: there is no such file. Did you mean 'apple.md'?" in capfd.readouterr().err
+
+
+def test_what_fails_begins_no_store(notes: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (notes / "a.json").write_text('{"a": 1}')
+    assert main(["graph", "import", "new.db", "a.json"]) == 2 and "no dump of a graph" in capfd.readouterr().err
+    assert main(["graph", "build", "new.db", "apple.md", "--schema", "a.json"]) == 2 and "/a" in capfd.readouterr().err
+    assert not list(notes.glob("new.db*"))
+    assert main(["graph", "import", "notes.db", "a.json"]) == 2 and (notes / "notes.db").exists()
+    assert main(["graph", "build", "notes.db", "apple.md", "--max-mb", "-1"]) == 2
+
+
+def test_a_query_that_finds_nothing_or_not_all_says_so(notes: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def said(subject: str, **more: object) -> str:
+        match = [{"subject": subject, "relation": "?r", "object": "?x"}]
+        assert main(["graph", "query", "notes.db", json.dumps({"match": match, "select": ["?x"], **more})]) == 0
+        return capfd.readouterr().err
+
+    assert said("iMac") == "no rows: nothing in the graph fits all of it\n"
+    assert said("?s", limit=2) == "only the first 2 rows; there are more (limit)\n" and said("?s") == ""
+    assert main(["graph", "query", "notes.db", "Apple"]) == 2
+    assert "the query 'Apple' is no JSON" in capfd.readouterr().err
+
+
+def test_the_near_miss_of_a_document_is_found_among_very_many() -> None:
+    graph = Graph(graphs.memory())
+    graph.add([Document(f"a{i:03}.md", "Ann met Bob.") for i in range(60)] + [Document("zebra.md", "Ann met Bob.")])
+    with pytest.raises(
+        UnknownName, match=r"no document 'zebr.md'\. Did you mean 'zebra.md'\? .*which has 61 documents"
+    ):
+        graph.remove("zebr.md")
 
 
 def test_a_build_by_a_model_estimates_stops_and_goes_on(notes: Path) -> None:

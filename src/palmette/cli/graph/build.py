@@ -26,7 +26,9 @@ __all__ = ["command"]
 )
 @click.option("--size", default=1200, show_default=True, help="Characters of a piece, at most.")
 @click.option("--encoding", default="", help="Of text files; UTF-8 unless they say otherwise.")
-@click.option("--max-mb", default=32.0, show_default=True, help="Refuse larger files.")
+@click.option(
+    "--max-mb", default=32.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Refuse larger files."
+)
 @click.option("--max-tokens", type=click.IntRange(1), help="Of a model's reply to a piece.")
 @click.option("--calls", type=click.IntRange(0), help="Stop before more calls of the model than this.")
 @click.option("--tokens", type=click.IntRange(0), help="Stop before more tokens than this.")
@@ -41,6 +43,7 @@ def command(
     """
     from palmette.knowledge.documents.read import Document, read
     from palmette.knowledge.extract.ingest import Budget
+    from palmette.knowledge.schema import Schema
 
     documents: list[Document] = []
     failed = 0
@@ -52,11 +55,12 @@ def command(
             click.echo(f"palmette: {type(error).__name__}: {error}", err=True)
     if not documents:
         return 2
+    held = None if schema is None else Schema.read(read_text(str(schema)))  # before a store is begun
     options = {"max_tokens": max_tokens} if max_tokens else {}
     fresh = "://" not in store and not Path(store).exists()
     with opened(":memory:" if dry_run and fresh else store, existing=False) as graph:
-        if schema is not None:
-            graph.schema = read_text(str(schema))
+        if held is not None:
+            graph.schema = held
         cost = graph.estimate(documents, by=model, size=size, **options)
         if dry_run or (not quiet and cost.calls):
             click.echo(

@@ -8,6 +8,7 @@ import click
 
 from palmette.cli.graph.shared import counted, opened, verb
 from palmette.cli.shared import read_text
+from palmette.core.errors import PalmetteError
 
 __all__ = ["command"]
 
@@ -24,7 +25,13 @@ def command(store: str, file: Path, format: str | None) -> int:
     """Read an export into STORE."""
     endings = {"nq": "nquads", "nt": "nquads", "cyp": "cypher"}
     ending = file.suffix.lower().lstrip(".")
-    with opened(store, existing=False) as graph:
-        came = graph.take(read_text(str(file)), format or endings.get(ending, ending))
+    text, fresh = read_text(str(file)), "://" not in store and not Path(store).exists()
+    try:
+        with opened(store, existing=False) as graph:
+            came = graph.take(text, format or endings.get(ending, ending))
+    except PalmetteError:
+        if fresh:  # a store that was begun for nothing
+            Path(store).unlink(missing_ok=True)
+        raise
     click.echo(f"{counted(came, 'statement')} read")
     return 0

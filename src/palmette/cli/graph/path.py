@@ -20,7 +20,7 @@ def command(store: str, start: str, goal: str, at: str | None) -> int:
     with opened(store, read_only=True) as graph:
         found = graph.path(start, goal, at=at)
         if found is None:
-            click.echo(f"no way leads from {start} to {goal}")
+            click.echo(safe(f"no way leads from {start} to {goal}"))
             return 3
         click.echo(safe(str(found)))
         for fact in quoted(graph.store, [hop.fact for hop in found.hops], when=When(at), most=1):

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from palmette.cli.graph.shared import opened, safe, verb
+from palmette.cli.graph.shared import counted, opened, safe, verb
 from palmette.core.errors import UsageError
 
 __all__ = ["command"]
@@ -23,9 +23,14 @@ def command(store: str, query: str) -> int:
     try:
         asked = json.loads(query)
     except ValueError as error:
-        raise UsageError(f"the query is no JSON: {error}") from None
+        example = '{"match": [{"subject": "Apple", "relation": "?r", "object": "?x"}], "select": ["?r", "?x"]}'
+        raise UsageError(f"the query {query[:80]!r} is no JSON: {error}; write for example '{example}'") from None
     with opened(store, read_only=True) as graph:
         found = graph.query(asked)
     for row in found.rows:
         click.echo(safe("\t".join(row)))
+    if not found.rows:
+        click.echo("no rows: nothing in the graph fits all of it", err=True)
+    if not found.whole:
+        click.echo(f"only the first {counted(len(found.rows), 'row')}; there are more (limit)", err=True)
     return 0

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
 
-from palmette.core.errors import DocumentError, MissingExtra
+from palmette.core.errors import DocumentError, MissingExtra, near_miss
 
 __all__ = ["Document", "document_of", "hash_of", "read"]
 
@@ -99,6 +99,9 @@ def read(path: str | Path, *, encoding: str = "", most_bytes: int = MOST_BYTES, 
         if kind == "pdf":
             return document_of(name, _pdf(path), path.stem)
         text = _decoded(path.read_bytes(), name, encoding)
+    except FileNotFoundError:
+        beside = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise DocumentError(f"cannot read {name}: there is no such file.{near_miss(path.name, beside)}") from None
     except OSError as error:
         raise DocumentError(f"cannot read {name}: {error.strerror or error}") from error
     if kind == "html":

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from palmette.core.errors import BadParameter, UnknownName
+from palmette.knowledge.store.admit import unknown
 from palmette.knowledge.store.base import batches, marks
-from palmette.knowledge.store.read import When, along, entity, relation_names, unknown
+from palmette.knowledge.store.read import When, along, entity, relation_names
 from palmette.knowledge.store.store import Store
 
 __all__ = ["Table", "query", "query_schema"]

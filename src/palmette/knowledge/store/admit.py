@@ -1,14 +1,16 @@
-"""What a store takes: names of visible characters that a file can hold, and times that can be compared."""
+"""What a store takes: names of visible characters that a file can hold, times that can be compared, names it knows."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from palmette.core.errors import BadParameter
+from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.values import Entity, Statement
 
-__all__ = ["checked", "instant", "named", "timed"]
+__all__ = ["checked", "instant", "named", "timed", "unknown"]
 
+_LISTED = 20  # names that an error lists
 _TIME = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9:.]+([Zz]|[+-][0-9:]+)?)?)?)?")
 
 
@@ -51,6 +53,13 @@ def instant(time: str) -> str:
     ('2023-01-01T00:00:00Z', '2023-06-01T00:00:00Z', '2023-06-05T00:00:00Z')
     """
     return time + "0000-01-01T00:00:00Z"[len(time) :] if len(time) <= len("0000-01-01") else time
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for what a graph does not have by this name, with the nearest, and all if they are few."""
+    known = sorted({*known})
+    hint = "" if 0 < len(known) <= _LISTED else f" It is not in the graph, which has {len(known):,} {kind}s."
+    return UnknownName(kind, name, known, hint)
 
 
 def _encodes(text: str) -> bool:

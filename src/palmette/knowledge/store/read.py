@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from palmette.core.errors import BadParameter, UnknownName
 from palmette.knowledge.names import key_of
-from palmette.knowledge.store.admit import instant, timed
+from palmette.knowledge.store.admit import instant, timed, unknown
 from palmette.knowledge.store.base import Row, batches, marks
 from palmette.knowledge.store.network import Names, Network
 from palmette.knowledge.store.store import Store
@@ -36,7 +36,6 @@ __all__ = [
     "relation_names",
     "shown",
     "stated",
-    "unknown",
     "united",
 ]
 
@@ -46,7 +45,6 @@ _NAMED = (
     "es.name, es.type, es.literal, r.name, eo.name, eo.type, eo.literal",
     "JOIN entity es ON es.id = a.s JOIN relation r ON r.id = a.p JOIN entity eo ON eo.id = a.o",
 )
-_LISTED = 20  # names that an error lists
 _by_names = itemgetter(0, 3, 4, 1, 5, 2, 6)
 
 
@@ -157,13 +155,6 @@ def along(store: Store, relation: str) -> int:
     if relation in said:
         return -1
     raise unknown("relation", relation, {*relation_names(store), *said})
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a relation or a type that a graph does not have, with the nearest, and all if they are few."""
-    known = sorted({*known})
-    hint = "" if 0 < len(known) <= _LISTED else f" It is not in the graph, which has {len(known):,} {kind}s."
-    return UnknownName(kind, name, known, hint)
 
 
 def facts(

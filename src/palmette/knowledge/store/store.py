@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from palmette.core.errors import UnknownName
 from palmette.knowledge.names import key_of
 from palmette.knowledge.schema import Schema
-from palmette.knowledge.store.admit import checked, named
+from palmette.knowledge.store.admit import checked, named, unknown
 from palmette.knowledge.store.base import Database, batches, marks, migrate
 from palmette.knowledge.store.links import Same, resolve
 from palmette.knowledge.store.network import Memory
@@ -137,8 +137,7 @@ class Store:
         known = {n for (n,) in self.db.rows("SELECT name FROM document")} if len(names) > 20 else None
         for name in names:
             if (name not in known) if known is not None else self.document(name) is None:
-                listed = [n for (n,) in self.db.rows("SELECT name FROM document ORDER BY name LIMIT 50")]
-                raise UnknownName("document", name, listed)
+                raise unknown("document", name, (n for (n,) in self.db.rows("SELECT name FROM document")))
         with self.db.writing():
             gone = sum(self._remove(name) for name in dict.fromkeys(names))
             self.tidy()
