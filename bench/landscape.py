@@ -2,10 +2,11 @@
 
     python bench/landscape.py [--points N] [--model FOLDER] [--device cuda]
 
-One thread, CPU seconds (on a GPU, seconds by the clock), medians, all in one run. "limit" is the time of the model's
-matrix products alone, by the fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is
-installed (pip install --no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture
-costs, and how far it is from the truth.
+One thread, CPU seconds (on a GPU, seconds by the clock), medians, all in one run. As many points are measured "at once"
+as pay, and their time is divided by their number. "limit" is the time of the model's matrix products alone, by the
+fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is installed (pip install
+--no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture costs, and how far it
+is from the truth.
 """
 
 from __future__ import annotations
@@ -143,9 +144,15 @@ def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in spent.items()}
 
 
+def spots(i: int, count: int) -> list[tuple[float, float]]:
+    """So many points of a plane, no two in a row or column."""
+    return [(0.02 + 0.001 * j, 0.01 * i + 0.001 * j) for j in range(count)]
+
+
 def points(count: int, device: str) -> None:
     """Print a row for each size and precision."""
-    print(f"{'size':<20} {'dtype':<9} {'point s':>8} {'limit s':>8} {'share':>6} {'loop s':>8} {'':>6} {'peer s':>8}")
+    titles = f"{'size':<20} {'dtype':<9} {'at once':>7} {'point s':>8} {'limit s':>8} {'share':>6}"
+    print(f"{titles} {'loop s':>8} {'':>6} {'peer s':>8}")
     for name, (settings, sequences, length) in (SIZES if device == "cpu" else SIZES | LARGE).items():
         torch.manual_seed(0)
         model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval().to(device)
@@ -160,7 +167,7 @@ def points(count: int, device: str) -> None:
             loop = naive(model, torch.from_numpy(ids).to(device), d, Space(model))
             with Local(space, metric) as run:
                 run.aim(d)
-                works = {"ours": lambda i, run=run: list(run([(0.02, 0.01 * i)])), "loop": loop}
+                works = {"ours": lambda i, run=run: list(run(spots(i, run.together))), "loop": loop}
                 works["limit"] = limit(model.config, sequences, length, dtype, device)
                 setup = 0.0
                 if (
@@ -169,8 +176,10 @@ def points(count: int, device: str) -> None:
                     norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
                     works["peer"], setup = peer(model, torch.from_numpy(ids).to(device), norm)
                 took = together(works, count)
+                took["ours"] /= run.together
             row = (
-                f"{name:<20} {said:<9} {took['ours']:>8.4f} {took['limit']:>8.4f} {took['limit'] / took['ours']:>6.0%}"
+                f"{name:<20} {said:<9} {run.together:>7} {took['ours']:>8.4f} {took['limit']:>8.4f} "
+                f"{took['limit'] / took['ours']:>6.0%}"
             )
             row += f" {took['loop']:>8.4f} {took['loop'] / took['ours']:>5.1f}×"
             if "peer" in took:

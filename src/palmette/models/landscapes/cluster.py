@@ -11,7 +11,7 @@ import numpy as np
 from palmette.core.cluster import cluster, gathered
 from palmette.core.errors import BadParameter
 from palmette.models.landscapes.subject import Job
-from palmette.models.landscapes.workers import Worker
+from palmette.models.landscapes.workers import Worker, shares
 from palmette.weights.landscape.store import Key, Sums
 
 __all__ = ["Cluster"]
@@ -43,6 +43,7 @@ class Cluster:
         gpus = 1 if self._job.device.startswith("cuda") else 0
         actor = ray.remote(num_cpus=self._job.threads, num_gpus=gpus)(Worker)
         self._actors = [actor.remote(self._job) for _ in range(self._count)]
+        self._together = min(gathered(self._ray, [actor.together.remote() for actor in self._actors]))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -56,6 +57,7 @@ class Cluster:
         gathered(self._ray, [actor.take.remote(*held) for actor in self._actors])
 
     def __call__(self, spots: Sequence[Key]) -> Iterator[Sums]:
-        waiting = [self._actors[i % len(self._actors)].sums.remote(at) for i, at in enumerate(spots)]
-        for one in waiting:
-            yield np.array(gathered(self._ray, one))
+        parts = shares(spots, self._together, self._count)
+        waiting = [self._actors[i % len(self._actors)].sums.remote(part) for i, part in enumerate(parts)]
+        for some in waiting:
+            yield from map(np.array, gathered(self._ray, some))

@@ -25,6 +25,7 @@ try:
 
     from palmette.models.engines.torch_engine import TorchEngine
     from palmette.models.engines.torch_folder import read_model
+    from palmette.weights.landscape.lockstep import suits
     from palmette.weights.landscape.metric import Scored, TokenLoss, windows
     from palmette.weights.landscape.products import products_for
     from palmette.weights.landscape.space import Space
@@ -138,7 +139,7 @@ class Subject:
         job = Job(str(folder), ids, real, groups, tasks, metric, select, dtype, device, count)
         space, loss = job.open()
         held = hashlib.sha256(ids.tobytes() + real.tobytes() + groups.tobytes()).hexdigest()
-        spec = _spec(space, held, count) | {"metric": metric}
+        spec = _spec(space, held, count) | {"metric": metric} | ({"lockstep": True} if suits(loss, space) else {})
         return Subject(folder, space, loss, replace(job, digest=spec["model"]), spec)
 
 

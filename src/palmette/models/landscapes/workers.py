@@ -23,9 +23,10 @@ import numpy as np
 
 from palmette.core.errors import BadParameter, PalmetteError
 from palmette.models.landscapes.subject import Job
+from palmette.weights.landscape.evaluate import groups
 from palmette.weights.landscape.store import Key, Sums
 
-__all__ = ["Pool", "Worker"]
+__all__ = ["Pool", "Worker", "shares"]
 
 
 class Worker:
@@ -50,9 +51,13 @@ class Worker:
         """The same, each vector an argument of its own."""
         self.aim(vectors)
 
-    def sums(self, at: Key) -> Sums:
-        """The metric's sums at a point."""
-        return next(iter(self._local([at])))
+    def together(self) -> int:
+        """How many points are best asked for at once."""
+        return self._local.together
+
+    def sums(self, spots: Sequence[Key]) -> list[Sums]:
+        """The metric's sums at points."""
+        return list(self._local(spots))
 
 
 class Pool:
@@ -74,7 +79,7 @@ class Pool:
         self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
         self._home = tempfile.TemporaryDirectory(prefix="palmette-landscape-")
         self._threads = ThreadPoolExecutor(count)
-        self._aims = 0
+        self._aims, self._together = 0, 1
 
     def __enter__(self) -> Pool:
         for index in range(self._count):
@@ -84,7 +89,7 @@ class Pool:
             self._processes.append(one)
             _send(one, job.as_json())
         for one in self._processes:
-            _receive(one)
+            self._together = int(_receive(one)["together"])
             self._idle.put(one)
         return self
 
@@ -111,15 +116,21 @@ class Pool:
             _receive(one)
 
     def __call__(self, spots: Sequence[Key]) -> Iterator[Sums]:
-        return self._threads.map(self._one, spots)
+        for found in self._threads.map(self._some, shares(spots, self._together, self._count)):
+            yield from found
 
-    def _one(self, at: Key) -> Sums:
+    def _some(self, spots: Sequence[Key]) -> list[Sums]:
         one = self._idle.get()
         try:
-            _send(one, json.dumps({"at": at}))
-            return np.array(_receive(one)["sums"], np.float64)
+            _send(one, json.dumps({"at": spots}))
+            return [np.array(sums, np.float64) for sums in _receive(one)["sums"]]
         finally:
             self._idle.put(one)
+
+
+def shares(spots: Sequence[Key], together: int, workers: int) -> list[Sequence[Key]]:
+    """Points in groups that are asked for at once, so that no worker is idle while another has several."""
+    return groups(spots, max(1, min(together, -(-len(spots) // workers))))
 
 
 def _send(one: subprocess.Popen[str], line: str) -> None:
@@ -162,10 +173,12 @@ def main() -> None:
             answer: dict[str, Any] = {}
             if worker is None:
                 worker = Worker(Job.from_json(line))
+                answer = {"together": worker.together()}
             elif "aim" in (asked := json.loads(line)):
                 worker.aim(asked["aim"])
             else:
-                answer = {"sums": worker.sums(tuple(asked["at"])).tolist()}
+                spots = [tuple(at) for at in asked["at"]]
+                answer = {"sums": [sums.tolist() for sums in worker.sums(spots)]}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)

@@ -1,1 +1,1 @@
-"""The inner loops of merging compiled (extra `merge`): loops in Python, their machine code, and the kernels around."""
+"""Inner loops compiled (extras `merge` and `landscape`): loops in Python, their machine code, and merging's kernels."""

@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ SIGNATURES = {
     "count_under": "u4* u4 u4 u4 u4 i8*", "keep": "i4* i4 i8", "drop": "f4* u4 u4 i8 u4", "pack": "u4* u8**",
     "drop_ranked": "f4* u8** u4 u4 i8 i8* i8*", "variance": "f4** f4* f8* f8*", "erase": "f4* f4*",
     "fuse": "f4** f4* f4* f4* f4*", "elect": "f4** f4* i8 f4* f4* f4*",
+    "fill": "f4* f4* f4* f4* f4* f4**", "fill_short": "f4* f4* f4* f4* f4* u2**",
 }  # fmt: skip
+_SOURCE = {"fill": "fills", "fill_short": "fills"}  # the others are in loops.py
 _SCALARS = {"f4": ctypes.c_float, "f8": ctypes.c_double, "i4": ctypes.c_int32, "i8": ctypes.c_int64,
             "u2": ctypes.c_uint16, "u4": ctypes.c_uint32, "u8": ctypes.c_uint64}  # fmt: skip
 _known: dict[str, Callable[..., None]] = {}
@@ -109,13 +112,11 @@ def _compiled(name: str) -> tuple[str, bytes]:
     """(symbol, object file) of a loop: numba makes LLVM's intermediate code, llvmlite the machine's."""
     from numba import types
 
-    from palmette.weights.fast.loops import LOOPS
-
     scalars = {"f4": types.float32, "f8": types.float64, "i4": types.int32, "i8": types.int64, "u2": types.uint16,
                "u4": types.uint32, "u8": types.uint64}  # fmt: skip
     kinds = [(kind.rstrip("*"), kind.count("*")) for kind in SIGNATURES[name].split()]
     signature = tuple(types.Array(scalars[k], n, "C") if n else scalars[k] for k, n in kinds)
-    function = LOOPS[name]
+    function = import_module(f"palmette.weights.fast.{_SOURCE.get(name, 'loops')}").LOOPS[name]
     function.compile(signature)
     symbol = function.overloads[signature].fndesc.llvm_func_name
     llvm.initialize_native_target()
@@ -128,7 +129,7 @@ def _compiled(name: str) -> tuple[str, bytes]:
 
 def _place(name: str) -> Path:
     """Where a loop's object file is kept."""
-    source = (Path(__file__).parent / "loops.py").read_bytes() + SIGNATURES[name].encode()
+    source = (Path(__file__).parent / f"{_SOURCE.get(name, 'loops')}.py").read_bytes() + SIGNATURES[name].encode()
     facts = [version("numba"), version("llvmlite"), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
     mark = hashlib.sha256(source + "\n".join(facts).encode()).hexdigest()[:24]
     home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from palmette.weights.landscape.lockstep import Lockstep, suits
 from palmette.weights.landscape.metric import Estimate, Metric, difference, estimate
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Key, Store, Sums
 
-__all__ = ["Evaluator", "Local", "Probe", "Progress", "quiet"]
+__all__ = ["Evaluator", "Local", "Probe", "Progress", "groups", "quiet"]
 
 Progress = Callable[[int, int], None]
 
@@ -37,12 +39,17 @@ class Evaluator(Protocol):
 
 
 class Local:
-    """This process: the model is moved, and put back bit for bit at the end."""
+    """This process: the model is moved, and put back bit for bit at the end.
+
+    `together` is how many points are best asked for at once.
+    """
 
     def __init__(self, space: Space, metric: Metric) -> None:
         self._space, self._metric = space, metric
         self._directions: Sequence[Any] = ()
         self._training = False
+        self._lockstep = Lockstep(space, metric) if suits(metric, space) else None
+        self.together = self._lockstep.most if self._lockstep else 1
 
     def __enter__(self) -> Local:
         self._training = bool(self._space.model.training)
@@ -60,11 +67,28 @@ class Local:
         """See Evaluator."""
         self._directions = directions
         self._space.forget()
+        if self._lockstep:
+            self._lockstep.aim(directions)
 
     def __call__(self, spots: Sequence[Key]) -> Iterator[Sums]:
+        if self._lockstep:
+            for group in groups(spots, self.together):
+                yield from self._lockstep(group)
+            return
         for at in spots:
             self._space.move(at, self._directions)
             yield self._metric.sums()
+
+
+def groups(spots: Sequence[Key], most: int) -> list[Sequence[Key]]:
+    """As few groups of at most so many points as possible, of about the same size.
+
+    >>> [len(group) for group in groups([(0.0,)] * 9, 4)]
+    [3, 3, 3]
+    """
+    count = -(-len(spots) // most)
+    ends = [len(spots) * i // count for i in range(count + 1)] if count else []
+    return [spots[start:end] for start, end in pairwise(ends)]
 
 
 class Probe:

@@ -8,19 +8,18 @@ forward serves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from palmette.weights.landscape.products import Linear, products_for
+from palmette.weights.landscape.products import Linear
+from palmette.weights.landscape.steps import OWN, Fold, Given, Product, Steps, computed, drive
 
 __all__ = ["Forward", "forward_of", "slow"]
 
 AGREE = 1e-3  # largest difference of scores, as a share of the largest score, from the model's own forward
-Hidden = Callable[[Any], Any]
-Head = Callable[[Any], Any]
 
 
 class Forward:
@@ -28,18 +27,28 @@ class Forward:
 
     Args:
         name: "gpt2", "decoder" or "whole": which way it is.
-        hidden: token ids int64[n, length] to states, float[n, length, width] ("whole": to the scores themselves).
-        head: states to scores, float[…, vocabulary].
+        hidden: token ids int64[n, length], and parameters, to states, float[n, length, width] ("whole": to the scores).
+        head: states to scores, float[rows, width] to float[rows, vocabulary], or to what is wanted of them.
+        asks: whether these ask for every product, and use no parameter but those given them.
     """
 
-    def __init__(self, name: str, hidden: Hidden, head: Head) -> None:
+    def __init__(
+        self,
+        name: str,
+        hidden: Callable[[Any, Given], Steps[Any]],
+        head: Callable[[Any, Fold | None], Steps[Any]],
+        asks: bool,
+    ) -> None:
         self.name = name
         self.hidden = hidden
         self.head = head
+        self.asks = asks
 
     def scores(self, ids: Any) -> Any:
-        """All scores, float[n, length, vocabulary]."""
-        return self.head(self.hidden(ids))
+        """All scores with the parameters as they are, float[n, length, vocabulary]."""
+        states = drive(self.hidden(ids, OWN), computed)
+        flat = drive(self.head(states.reshape(-1, states.shape[-1]), None), computed)
+        return flat.view(*states.shape[:-1], -1)
 
 
 def forward_of(model: Any, ids: Any, real: Any) -> Forward:
@@ -50,13 +59,12 @@ def forward_of(model: Any, ids: Any, real: Any) -> Forward:
         ids: int64[n, length], a first text.
         real: bool[n, length], which of them are not padding.
     """
-    ways = [_gpt2(model), _decoder(model)]
     with torch.inference_mode():
         own = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits[real].float()
-        for way in ways:
+        for way in (_gpt2(model), _decoder(model)):
             if way is not None and _agrees(way.scores(ids)[real].float(), own):
                 return way
-    return Forward("whole", lambda tokens: model(input_ids=tokens, use_cache=False).logits, lambda scores: scores)
+    return _simple("whole", lambda tokens: model(input_ids=tokens, use_cache=False).logits, lambda scores: scores)
 
 
 def slow(device: str) -> bool:
@@ -75,6 +83,21 @@ def _agrees(scores: Any, own: Any) -> bool:
     return bool(torch.allclose(scores, own, rtol=0, atol=AGREE * max(float(reach), 1e-6), equal_nan=True))
 
 
+def _simple(name: str, hidden: Callable[[Any], Any], head: Callable[[Any], Any]) -> Forward:
+    """Two functions that compute everything themselves."""
+    nothing: Iterator[Product] = iter(())
+
+    def states(ids: Any, _: Given) -> Steps[Any]:
+        yield from nothing
+        return hidden(ids)
+
+    def scores(rows: Any, fold: Fold | None) -> Steps[Any]:
+        yield from nothing
+        return head(rows) if fold is None else fold.whole(head(rows))
+
+    return Forward(name, states, scores, False)
+
+
 def _decoder(model: Any) -> Forward | None:
     """The model without its head, as transformers runs it."""
     head, body = model.get_output_embeddings(), getattr(model, "base_model", None)
@@ -89,7 +112,7 @@ def _decoder(model: Any) -> Forward | None:
         with Linear():
             return head(states)
 
-    return Forward("decoder", hidden, scores)
+    return _simple("decoder", hidden, scores)
 
 
 def _gpt2(model: Any) -> Forward | None:
@@ -103,31 +126,30 @@ def _gpt2(model: Any) -> Forward | None:
     )
     if not plain:
         return None
-    body = model.transformer
-    heads, eps = config.n_head, config.layer_norm_epsilon
+    body, heads = model.transformer, config.n_head
 
-    def hidden(ids: Any) -> Any:
+    def norm(h: Any, layer: Any, given: Given) -> Any:
+        return F.layer_norm(h, h.shape[-1:], given(layer.weight), given(layer.bias), config.layer_norm_epsilon)
+
+    def hidden(ids: Any, given: Given) -> Steps[Any]:
         count, length = ids.shape
-        width = body.wte.weight.shape[1]
-        h = (F.embedding(ids, body.wte.weight) + body.wpe.weight[:length]).view(-1, width)  # (tokens, width)
-        do = products_for(h)
+        places = torch.arange(length, device=ids.device)
+        h = given.rows(body.wte.weight, ids) + given.rows(body.wpe.weight, places)
+        width = h.shape[-1]
+        h = h.view(-1, width)  # (tokens, width)
         for block in body.h:
             attention, mlp = block.attn, block.mlp
-            x = F.layer_norm(h, (width,), block.ln_1.weight, block.ln_1.bias, eps)
-            x = do.linear(x, attention.c_attn.weight, attention.c_attn.bias)
+            into, out = attention.c_attn, attention.c_proj
+            x = yield Product(norm(h, block.ln_1, given), into.weight, given(into.bias))
             q, k, v = x.view(count, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             x = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(-1, width)
-            h = do.onto(h, x, attention.c_proj.weight, attention.c_proj.bias)
-            x = F.layer_norm(h, (width,), block.ln_2.weight, block.ln_2.bias, eps)
-            x = do.gelu(x, mlp.c_fc.weight, mlp.c_fc.bias)
-            h = do.onto(h, x, mlp.c_proj.weight, mlp.c_proj.bias)
-        h = F.layer_norm(h, (width,), body.ln_f.weight, body.ln_f.bias, eps)
-        return h.view(count, length, width)
+            h = yield Product(x, out.weight, given(out.bias), "onto", h)
+            into, out = mlp.c_fc, mlp.c_proj
+            x = yield Product(norm(h, block.ln_2, given), into.weight, given(into.bias), "gelu")
+            h = yield Product(x, out.weight, given(out.bias), "onto", h)
+        return norm(h, body.ln_f, given).view(count, length, width)
 
-    return Forward("gpt2", hidden, lambda states: _head(states, model.lm_head.weight))
+    def head(states: Any, fold: Fold | None) -> Steps[Any]:
+        return (yield Product(states, model.lm_head.weight, turned=True, fold=fold))
 
-
-def _head(states: Any, weight: Any) -> Any:
-    """Scores by a tied head [vocabulary, width]."""
-    flat = states.reshape(-1, states.shape[-1])
-    return products_for(flat).linear(flat, weight.t(), None).view(*states.shape[:-1], -1)
+    return Forward("gpt2", hidden, head, True)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.forward import Forward, forward_of
+from palmette.weights.landscape.losses import Losses, Misses
+from palmette.weights.landscape.steps import OWN, Fold, Given, Steps, computed, drive
 
 __all__ = [
     "Estimate",
@@ -22,6 +24,7 @@ __all__ = [
     "TokenLoss",
     "amount",
     "broken",
+    "computing",
     "counted",
     "difference",
     "estimate",
@@ -30,13 +33,14 @@ __all__ = [
     "windows",
 ]
 
+Kind = Literal["loss", "error"]
 FEW = 2_000  # tokens; with fewer, noise is easily taken for landscape
 FEW_EXAMPLES = 100  # of a metric that is a function
 
+FOLDS: dict[Kind, Callable[[Any], Fold]] = {"loss": Losses, "error": Misses}
 ROWS = 256  # tokens whose scores are held at once
 PADDED = 1.25  # how much longer than the first of a batch a sequence of it may be
 Sums = NDArray[np.float64]
-Kind = Literal["loss", "error"]
 
 
 @dataclass(frozen=True)
@@ -233,26 +237,32 @@ class TokenLoss:
         """How many tokens are predicted."""
         return int(self.counts.sum())
 
+    @property
+    def computed(self) -> int:
+        """How many tokens go through the model at a point, padding among them."""
+        return sum(ids.numel() for _, ids, _ in self._batches)
+
     def sums(self) -> Sums:
         """Loss or errors summed over each example, float64[examples]."""
-        with torch.inference_mode(), _evaluating(self.model):
-            each = np.zeros(len(self._groups))
-            for rows, ids, real in self._batches:
-                each[rows] = self._summed(ids, real)
+        with computing(self.model):
+            return drive(self.steps(OWN), computed)
+
+    def steps(self, given: Given) -> Steps[Sums]:
+        """The same as a computation that asks for its products, for the inside of `computing`."""
+        each = np.zeros(len(self._groups))
+        for rows, ids, real in self._batches:
+            each[rows] = yield from self._summed(ids, real, given)
         return _grouped(self._groups, each)
 
-    def _summed(self, ids: Any, real: Any) -> Sums:
+    def _summed(self, ids: Any, real: Any, given: Given) -> Steps[Sums]:
         """Scores are made for tokens that are predicted only, `ROWS` at a time, and forgotten."""
         way, wanted = self.way, real[:, 1:]
-        states = way.hidden(ids)[:, :-1][wanted]  # (targets, width)
+        states = (yield from way.hidden(ids, given))[:, :-1][wanted]  # (targets, width)
         targets = ids[:, 1:][wanted]
         made = []
         for start in range(0, len(targets), ROWS):
-            scores, target = way.head(states[start : start + ROWS]).float(), targets[start : start + ROWS]
-            if self.kind == "loss":
-                made.append(F.cross_entropy(scores, target, reduction="none"))
-            else:
-                made.append((scores.argmax(dim=-1) != target).float())
+            fold = FOLDS[self.kind](targets[start : start + ROWS])
+            made.append((yield from way.head(states[start : start + ROWS], fold)))
         place = wanted.nonzero()[:, 0].cpu().numpy()
         return _grouped(place, torch.cat(made).double().cpu().numpy(), len(ids))
 
@@ -324,6 +334,13 @@ def _numbers(given: Any) -> Sums:
         return np.asarray(list(given), np.float64)
     except (TypeError, ValueError):
         return np.asarray(np.nan)
+
+
+@contextmanager
+def computing(model: Any) -> Iterator[None]:
+    """Without dropout and without a graph inside."""
+    with torch.inference_mode(), _evaluating(model):
+        yield
 
 
 @contextmanager

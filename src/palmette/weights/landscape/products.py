@@ -52,7 +52,7 @@ PLAIN = Products(
 
 
 def _one(x: Any, weight: Any, bias: Any, after: str = "none", kind: str = "") -> Any:
-    return torch.ops.mkldnn._linear_pointwise(x, weight.t(), bias, after, [], kind)
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight.t(), bias, after, [], kind)
 
 
 ONE = Products(
