@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import graphs
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmette.core.errors import BadParameter, UnknownName
+from palmette.core.errors import BadParameter, DocumentError, UnknownName
 from palmette.knowledge.graph import Graph, open_store
 from palmette.knowledge.retrieve import pagerank as pagerank_
 from palmette.knowledge.retrieve import snapshot as snapshot_
@@ -100,6 +101,38 @@ def test_every_question_by_name_says_the_near_miss(in_memory: bool) -> None:
         # what the schema names may be asked for, though nothing is said with it yet
         assert held.facts("Apple", "owns") == held.triples(relation="owns") == held.conflicts("owns") == []
         assert asked(relation="owns").rows == ()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (lambda g: g.facts(3), "a thing is called by a text or an Entity, not 3"),
+        (lambda g: g.near(3), "a thing is called by a text or an Entity, not 3"),
+        (lambda g: g.path("Ann", None), "a thing is called by a text or an Entity, not None"),
+        (lambda g: g.triples("Ann", 3), "a relation is called by a text, not 3"),
+        (lambda g: g.facts("Ann", at=2020), "a time is a text such as '2023', .* not 2020"),
+        (lambda g: g.ask(None), "the question is empty, or no text: None"),
+        (lambda g: g.ask("Ann?", care="much"), "care must be a share from 0 to 1, not 'much'"),
+        (lambda g: g.passages("Ann", -1), "most must be at least 0, not -1"),
+    ],
+)
+def test_what_no_question_can_be_made_of_is_refused_with_its_value(asked: Any, why: str, in_memory: bool) -> None:
+    graph = Graph(graphs.memory())
+    graph.say(("Ann", "met", "Bob"))
+    with graph.reading(in_memory=in_memory) as held, pytest.raises(BadParameter, match=why):
+        asked(held)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [(3, "a text or documents, not 3"), (["Ann met Bob."], "a text or documents, not 'Ann"), (b"Ann", "not 65")],
+)
+def test_what_is_no_text_is_not_read(given: Any, why: str) -> None:
+    with pytest.raises(DocumentError, match=why):
+        Graph(graphs.memory()).add(given)
+    with pytest.raises(DocumentError, match="needs a name"):
+        Graph(graphs.memory()).add("Ann met Bob.", name=" ")
 
 
 def test_the_error_for_a_relation_lists_few_and_counts_many() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from palmette.core.errors import BadParameter, StoreError
+from palmette.core.errors import BadParameter, DocumentError, StoreError
 from palmette.core.model import Model
 from palmette.knowledge.answer.ask import Answer, Mode, ask
 from palmette.knowledge.answer.calibrate import Asked, Calibration, calibrate
@@ -112,7 +112,7 @@ class Graph:
         """Read texts into the graph; one of the same name is replaced, an unchanged one costs nothing.
 
         Args:
-            text: the text, or documents (see `document`, `read`).
+            text: the text, or documents (see `palmette.knowledge.documents.read`).
             name: what the text is called, to take it out again.
             title: what it is about; its first heading by default.
             by: a model or its name; without one, names and verb phrases are read by rules.
@@ -374,7 +374,11 @@ class Graph:
     def _documents(self, text: str | Document | Iterable[Document], name: str, title: str | None) -> Sequence[Document]:
         if isinstance(text, str):
             return [document_of(name, text, title)]
-        return [text] if isinstance(text, Document) else list(text)
+        found = [text] if isinstance(text, Document) else list(text) if isinstance(text, Iterable) else [text]
+        odd = next((one for one in found if not isinstance(one, Document)), None)
+        if odd is not None:
+            raise DocumentError(f"what is read is a text or documents, not {odd!r}")
+        return found
 
     def _two(self, a: str | Entity, b: str | Entity) -> tuple[int, int]:
         """The numbers of two names, which must mean two things."""

@@ -111,8 +111,8 @@ def ask(
     mode = mode or ("none" if by is None else "cite")
     if mode not in MODES:
         raise BadParameter(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
-    if not question.strip():
-        raise BadParameter("the question is empty")
+    if not isinstance(question, str) or not question.strip():
+        raise BadParameter(f"the question is empty, or no text: {question!r}")
     if mode != "none" and by is None:
         raise BadParameter(f"mode {mode!r} needs a model (by=, --model)")
     if mode == "confined" and not isinstance(by, Local):

@@ -95,7 +95,7 @@ def gather(
     Raises:
         BadParameter: for a care that is no share.
     """
-    if not 0 <= care <= 1:
+    if not isinstance(care, int | float) or not 0 <= care <= 1:
         raise BadParameter(f"care must be a share from 0 to 1, not {care!r}")
     store, web = search.store, search.web
     spans = [(key_of(question[a:b]), meant) for a, b, meant in web.lexicon.find(question)]

@@ -53,8 +53,13 @@ def document_of(name: str, text: str, title: str | None = None) -> Document:
     """A document from text at hand; its title is its first heading, unless one is given.
 
     Raises:
-        DocumentError: for text without a visible character, or with characters that no file can hold.
+        DocumentError: for what is no text, has no visible character, or characters that no file can hold; without a
+            name.
     """
+    if not isinstance(text, str):
+        raise DocumentError(f"{name}: a document is a text, not {text!r}; decode bytes first")
+    if not name.strip():
+        raise DocumentError("a document needs a name, by which it can be taken out again")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -106,6 +106,8 @@ class Retriever:
         """The same as numbers of chunks with scores."""
         if way not in ("words", "dense", "fused", "graph"):
             raise BadParameter(f"way must be words, dense, fused or graph, not {way!r}")
+        if most < 0:
+            raise BadParameter(f"most must be at least 0, not {most!r}")
         if way == "words":
             return self.store.db.search(words_of(question), most)
         if way == "dense":

@@ -41,8 +41,8 @@ def timed(time: str) -> str:
     >>> timed("2023-06")
     '2023-06'
     """
-    if not _TIME.fullmatch(time):
-        raise BadParameter(f"a time is written as in 2023, 2023-06 or 2023-06-05T17:00:00Z, not {time!r}")
+    if not isinstance(time, str) or not _TIME.fullmatch(time):
+        raise BadParameter(f"a time is a text such as '2023', '2023-06' or '2023-06-05T17:00:00Z', not {time!r}")
     return time
 
 

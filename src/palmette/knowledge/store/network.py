@@ -126,8 +126,8 @@ class Network:
 
     def named(self, name: str | Entity) -> list[int]:
         """The things that a name stands for, what is the same as them included; none, if none is spelled like this."""
-        text = name if isinstance(name, str) else name.name
-        place = self.places.get(text)
+        text = name if isinstance(name, str) else name.name if isinstance(name, Entity) else None
+        place = None if text is None else self.places.get(text)
         if place is None:
             return []
         found = list(place) if isinstance(place, range) else [place]

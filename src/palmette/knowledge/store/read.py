@@ -104,9 +104,12 @@ def entity(store: Store, name: str | Entity) -> list[int]:
 
     Raises:
         UnknownName: with the likeliest names that there are.
+        BadParameter: for what is no name.
     """
+    if not isinstance(name, str | Entity):
+        raise BadParameter(f"a thing is called by a text or an Entity, not {name!r}")
     wanted = name if isinstance(name, Entity) else None
-    text = wanted.name if wanted else str(name)
+    text = name.name if isinstance(name, Entity) else name
     called = find(store, text)
     found = [i for i, e in called if wanted is None or e == wanted]
     if called and not found:
@@ -148,6 +151,8 @@ def along(store: Store, relation: str) -> int:
     Raises:
         UnknownName: for one that the graph does not have, with the nearest one.
     """
+    if not isinstance(relation, str):
+        raise BadParameter(f"a relation is called by a text, not {relation!r}")
     found = store.db.rows("SELECT id FROM relation WHERE name = ?", (relation,))
     if found:
         return int(found[0][0])
