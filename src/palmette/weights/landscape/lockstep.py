@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import ceil
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -32,7 +33,7 @@ FILLED = 4  # points whose pieces are made at once, and should all stay in the c
 MOST = 8  # points at once: with more, little is gained
 HELD = 1024  # tokens of all points at once
 TOKENS = 256  # of a text; with more, the products take nearly all of the time either way
-LEAST, LARGEST = 10_000_000, 400_000_000  # parameters; the weights are held three times more here
+LEAST, LARGEST = 10_000_000, 200_000_000  # parameters; the weights are held three times more here
 
 Floats = NDArray[np.float32]
 
@@ -120,18 +121,15 @@ class Lockstep:
         do, widths = products_for(first.x), [piece.outputs for piece in pieces]
         made = do.gelu if first.after == "gelu" else do.linear
         biases = [[None] * len(pieces) if one.bias is None else one.bias.split(widths) for one in asked]
-        found: list[list[Any]] = [[] for _ in asked]
+        sinks = [one.fold or _Joined() for one in asked]
+        few = ceil(len(asked) / ceil(len(asked) / FILLED))
         for index, piece in enumerate(pieces):
-            for start in range(0, len(asked), FILLED):
-                weights = self._weights(piece, a[start : start + FILLED], b[start : start + FILLED])
+            for start in range(0, len(asked), few):
+                weights = self._weights(piece, a[start : start + few], b[start : start + few])
                 for i, weight in enumerate(weights, start):
-                    some = made(asked[i].x, weight, biases[i][index])
-                    fold = asked[i].fold
-                    if fold is None:
-                        found[i].append(some)
-                    else:
-                        fold.add(some, piece.first)
-        return [_whole(one, some) for one, some in zip(asked, found, strict=True)]
+                    sinks[i].add(made(asked[i].x, weight, biases[i][index]), piece.first)
+        found = [sink.made() for sink in sinks]
+        return [one.h.add_(x) if one.after == "onto" else x for one, x in zip(asked, found, strict=True)]
 
     def _weights(self, piece: _Piece, a: Floats, b: Floats) -> list[Any]:
         """A piece at some points, [inputs, outputs] each, in memory that the next piece will use."""
@@ -218,12 +216,20 @@ class _At:
         return self._lockstep.values(parameter, *self._at, ids)
 
 
-def _whole(asked: Product, pieces: Sequence[Any]) -> Any:
-    """What was asked for, of the outputs of all pieces."""
-    if asked.fold is not None:
-        return asked.fold.made()
-    made = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=1)
-    return asked.h.add_(made) if asked.after == "onto" else made
+class _Joined:
+    """All outputs, side by side; see Fold."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+
+    def whole(self, made: Any) -> Any:
+        return made
+
+    def add(self, made: Any, first: int) -> None:
+        self._pieces.append(made)
+
+    def made(self) -> Any:
+        return self._pieces[0] if len(self._pieces) == 1 else torch.cat(self._pieces, dim=1)
 
 
 def _compiled(name: str) -> Any:
