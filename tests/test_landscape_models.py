@@ -207,6 +207,21 @@ def test_the_sharpest_direction_is_sharper_than_a_random_one(family: Path) -> No
     assert bend[0] > 3 * abs(bend[1]) and "eigenvalues" in found.caption
 
 
+def test_eigenvalues_that_have_not_converged_are_flagged(family: Path) -> None:
+    rough = palmette.sharpness(family / "base", TEXT, count=3, most=4, **FEW)
+    assert rough.products == 4 and rough.converged == [r <= 1e-6 for r in rough.residuals] and not rough.converged[2]
+    (flag,) = [flag for flag in rough.flags if "have not converged" in flag]
+    assert "after 4 products" in flag and f"{rough.values[2]:.4g} (residual" in flag and "allow more products" in flag
+    assert f"{rough.values[2]:.4g} (not converged)" in str(rough)
+    fine = palmette.sharpness(family / "base", TEXT, count=1, **FEW)
+    assert fine.converged == [True] and not any("converged" in flag for flag in fine.flags)
+    assert "converged" not in str(fine) and "further" not in str(fine)
+    loose = palmette.sharpness(family / "base", TEXT, count=3, most=4, tolerance=1.0, **FEW)
+    assert loose.converged == [True] * 3 and not any("converged" in flag for flag in loose.flags)
+    with pytest.raises(BadParameter, match="should be positive, not 0 and 100"):
+        palmette.sharpness(family / "base", TEXT, tolerance=0, **FEW)
+
+
 def test_a_function_of_the_model_is_a_metric(family: Path) -> None:
     """Here: whether the text that it writes is a list of integers."""
 
@@ -336,6 +351,12 @@ def test_the_command_for_a_basin_for_layers_and_for_sharpness(ask: Any, tmp_path
     code, out, _ = ask("@base", "--sharpness", "--data", "%text.txt", "--out", "%sharp.json")
     held = json.loads((tmp_path / "sharp.json").read_text())
     assert code == 0 and "λ_max" in out and held["learning_rate"] == pytest.approx(2 / held["eigenvalues"][0])
+    assert held["converged"] == [True] * 5 and held["tolerance"] == 1e-6
+    code, out, err = ask("@base", "--sharpness", "--data", "%text.txt", "--out", "%sharp.json", "--eigenvalues", "2",
+                         "--products", "3", "--tolerance", "1e-9")  # fmt: skip
+    held = json.loads((tmp_path / "sharp.json").read_text())
+    assert code == 0 and held["converged"] == [False] * 2 and held["tolerance"] == 1e-9 and held["products"] == 3
+    assert "(not converged)" in out and "2 of 2 eigenvalues have not converged" in err and held["flags"][-1] in err
 
 
 def test_the_command_says_what_it_cannot_do(ask: Any, tmp_path: Path) -> None:
@@ -361,6 +382,10 @@ def test_the_command_says_what_it_cannot_do(ask: Any, tmp_path: Path) -> None:
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--profile", "2", "--span", "1:0"], "that rise, not (1.0"),
         (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--csv", "%a.csv"], "leave --csv out"),
         (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--metric", "error"], "take the loss"),
+        (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--span", "0:1"], "--span says nothing"),
+        (["@base", "--data", "%text.txt", "--out", "%a.png", "--layers", "quant:int4", "--tolerance", "0.1"],
+         "only about a line or plane or --sharpness"),
+        (["@base", "--data", "%text.txt", "--out", "%a.png", "--products", "9"], "only about --sharpness"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--merge", "%r.yml"], "leave the model"),
         (["--data", "%text.txt", "--out", "%a.png", "--merge", "%r.yml", "--plane", "hessian"], "one at a time"),
         (["%", "--data", "%text.txt", "--out", "%a.png"], "has no config.json"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from palmette.cli.shared import debug_option
 from palmette.core.errors import UsageError
@@ -18,6 +19,11 @@ __all__ = ["command"]
 _FILES = ("png", "svg", "gif", "npz", "csv", "json", "parquet", "vtk", "stl", "glb", "gltf")
 _SURFACES = (".gif", ".vtk", ".stl", ".glb", ".gltf")
 _PICTURES = (".html", ".png", ".svg")
+_ONLY = {  # options, and the pictures that they say something about: "" is a line or plane
+    "tolerance": ("", "sharpness"), "grid": ("",), "span": ("", "profile"), "rise": ("profile",),
+    "seed": ("", "profile", "layers"), "norm": ("", "profile", "layers"), "eigenvalues": ("sharpness",),
+    "products": ("sharpness",), "workers": ("", "profile", "layers"), "ray": ("", "profile", "layers"),
+}  # fmt: skip
 
 
 def _files(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,14 +81,18 @@ def _how(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--sharpness", is_flag=True, help="The largest curvatures instead, and the learning rate that they allow."
 )
+@click.option("--eigenvalues", type=click.IntRange(1), metavar="K", help="With --sharpness: how many (default: 5).")
+@click.option("--products", type=click.IntRange(1), metavar="N",
+              help="With --sharpness: products with the Hessian at most (default: 100).")  # fmt: skip
 @click.option(
     "--rise", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, help="What a basin's edge is."
 )
 @click.option("--norm", type=click.Choice(["filter", "layer", "element", "none"]), default="filter", show_default=True,
               help="What a random direction's size is taken from.")  # fmt: skip
 @click.option("--span", help="The coordinates' range, as -0.5:0.5 (default: as far as the loss is below guessing).")
-@click.option("--tolerance", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
-              help="The surrogate's error that is small enough, as a share of the range.")  # fmt: skip
+@click.option("--tolerance", type=click.FloatRange(0, min_open=True),
+              help="The surrogate's error that is small enough, as a share of the range (default: 0.001); of "
+                   "eigenvalues, their residual as a share of the largest (default: 0.000001).")  # fmt: skip
 @click.option("--grid", type=click.IntRange(4), help="A plain grid of so many points an axis.")
 @click.option("--seed", default=0, show_default=True, help="Of random directions.")
 @click.option("--shard", metavar="I/N", help="Measure one of N shares of the points only, on this machine.")
@@ -106,6 +116,7 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
     paths = [out, *_paths(options)]
     asked = [name for name in ("profile", "layers", "sharpness") if options[name]]
     _one_at_a_time(model, asked, options)
+    _of_this_picture(asked)
     wanted = (".json",) if asked == ["sharpness"] else _PICTURES
     if out.suffix not in wanted:
         raise UsageError(
@@ -142,6 +153,17 @@ def _one_at_a_time(model: str | None, asked: list[str], options: dict[str, Any])
         raise UsageError("there is no model: palmette landscape MODEL --data …, or --merge RECIPE")
     if model is not None and options["merges"]:
         raise UsageError(f"--merge draws around the recipe's own base: leave the model {model!r} out")
+
+
+def _of_this_picture(asked: list[str]) -> None:
+    """Refuse options that would be left out without a word: those of another picture."""
+    context = click.get_current_context()
+    picture = asked[0] if asked else ""
+    for name, pictures in _ONLY.items():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and picture not in pictures:
+            where = f"--{picture}" if picture else "a line or plane"
+            others = " or ".join(f"--{other}" if other else "a line or plane" for other in pictures)
+            raise UsageError(f"--{name} says nothing about {where}, only about {others}; leave it out")
 
 
 def _possible(others: list[Path], asked: list[str], options: dict[str, Any]) -> None:

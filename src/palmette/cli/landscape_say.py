@@ -47,8 +47,10 @@ def measured(
     if asked == ["layers"]:
         return robustness(str(model), data, options["layers"], seed=options["seed"], norm=options["norm"], **common)
     if asked == ["sharpness"]:
-        return sharpness(str(model), data, progress=progress, **how)
-    plane = {name: options[name] for name in _PLANE}
+        asked_for = {"count": "eigenvalues", "most": "products", "tolerance": "tolerance"}
+        sharp = {name: options[flag] for name, flag in asked_for.items() if options[flag] is not None}
+        return sharpness(str(model), data, progress=progress, **sharp, **how)
+    plane = {name: options[name] for name in _PLANE if options[name] is not None}
     if options["shard"] is not None:
         assert store is not None
         return landscape_shard(options["shard"], model, data, **plane, **common)
@@ -150,7 +152,8 @@ def _recipe(made: Landscape | Profile | Layers, path: Path) -> None:
 
 def _json(path: Path, made: Sharpness) -> None:
     said = {
-        "eigenvalues": made.values, "residuals": made.residuals, "standard_error": made.error,
+        "eigenvalues": made.values, "residuals": made.residuals, "converged": made.converged,
+        "tolerance": made.tolerance, "flags": made.flags, "standard_error": made.error,
         "learning_rate": made.learning_rate, "products": made.products, "exact": made.exact, "loss": made.origin.value,
         **made.facts,
     }  # fmt: skip

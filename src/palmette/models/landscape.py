@@ -18,7 +18,7 @@ from palmette.models.landscapes.subject import Data, Precision, Score, Subject, 
 from palmette.models.landscapes.workers import Pool
 from palmette.weights.landscape.directions.base import Direction, Norm, Quantised, Random, Scaled
 from palmette.weights.landscape.directions.checkpoints import Principal, tensors_of
-from palmette.weights.landscape.directions.slope import Hessian
+from palmette.weights.landscape.directions.slope import ENOUGH, Hessian
 from palmette.weights.landscape.evaluate import Evaluator, Progress, quiet
 from palmette.weights.landscape.landscape import Landscape
 from palmette.weights.landscape.measure import Extra, measure, measure_shard
@@ -236,7 +236,8 @@ def robustness(
 
 
 def sharpness(
-    model: str | Path, data: Data, *, count: int = 5, tolerance: float = 1e-6, progress: Progress = quiet, **how: Any
+    model: str | Path, data: Data, *, count: int = 5, tolerance: float = 1e-6, most: int = 100,
+    progress: Progress = quiet, **how: Any,
 ) -> Sharpness:  # fmt: skip
     """The sharpest curvature at a model, and the learning rate that it allows.
 
@@ -244,6 +245,7 @@ def sharpness(
         model, data, how: see `palmette.landscape`.
         count: eigenvalues.
         tolerance: their residuals, as a share of the largest.
+        most: products with the Hessian at most; what has not converged by then is flagged.
         progress: called with products with the Hessian done, and at most to do.
 
     >>> import palmette
@@ -252,7 +254,7 @@ def sharpness(
     True
     """
     subject, _ = _opened(folder_at(str(model)), data, how)
-    return measure_sharpness(subject.space, subject.metric, count, tolerance, progress)
+    return measure_sharpness(subject.space, subject.metric, count, tolerance, progress, most)
 
 
 @dataclass(frozen=True)
@@ -332,8 +334,10 @@ def _explained(space: Any, directions: Sequence[Direction]) -> list[str]:
     """What principal directions explain, and how sharp eigenvectors are."""
     if any(isinstance(one, Hessian) for one in directions):
         values = space.kept["hessian"].values
-        sharp = ", ".join(f"{values[one.index]:.4g}" for one in directions if isinstance(one, Hessian))
-        return [f"eigenvalues {sharp}"]
+        off = space.kept["hessian"].residuals
+        sharp = [f"{values[one.index]:.4g}" + (f" (not converged: residual {off[one.index]:.1g})"
+                 if off[one.index] > ENOUGH else "") for one in directions if isinstance(one, Hessian)]  # fmt: skip
+        return [f"eigenvalues {', '.join(sharp)}"]
     found = [one for one in directions if isinstance(one, Principal)]
     return (
         [f"explained {sum(found[0].spectrum(space)[2][one.index] for one in found):.1%} of the differences"]

@@ -13,9 +13,10 @@ from palmette.weights.landscape.directions.base import Direction, Norm, Random
 from palmette.weights.landscape.directions.curvature import Curvature, Spectrum
 from palmette.weights.landscape.space import Space
 
-__all__ = ["SMALL", "Gradient", "Hessian", "differentiable", "spectrum"]
+__all__ = ["ENOUGH", "SMALL", "Gradient", "Hessian", "differentiable", "spectrum"]
 
 SMALL = 2_000_000  # parameters up to which the Hessian is computed in float64
+ENOUGH = 1e-4  # residual of an eigenvector that is a direction, as a share of the largest eigenvalue
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Hessian(Direction):
         """See Direction."""
         differentiable(metric, "the Hessian")
         if "hessian" not in space.kept:
-            space.kept["hessian"] = spectrum(space, metric, max(2, self.index + 1), 1e-4, 60)
+            space.kept["hessian"] = spectrum(space, metric, max(2, self.index + 1), ENOUGH, 60)
         return _typical(space.kept["hessian"].vectors[self.index].float(), space, self.norm)
 
 
