@@ -20,6 +20,7 @@ from palmette.weights.landscape.pictures.plot import plot
 from palmette.weights.landscape.pictures.tables import as_json
 from palmette.weights.landscape.plan import Plan
 from palmette.weights.landscape.profile import measure_profile
+from palmette.weights.landscape.refine import Refinement
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.store import Store
 from palmette.weights.landscape.surrogate import Surrogate
@@ -75,6 +76,36 @@ def test_the_border_of_what_is_as_good_is_where_the_rise_is_two_standard_errors(
         change = difference(made.sums(*at), made.start, metric.counts)  # type: ignore[misc,arg-type]
         assert change.value == pytest.approx(2 * change.error, abs=2e-3)
     assert plane(Height(bowl)).as_good() == []  # one example has no error bar
+
+
+def test_the_border_costs_no_more_where_there_are_many_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, few, asked = plane(Height(bowl, 3000)), plane(Height(bowl, 12)), list[int]()
+    real = Surrogate.__call__
+
+    def call(self: Surrogate, *at: Any) -> Any:
+        asked.append(self.values[0].size)
+        return real(self, *at)
+
+    monkeypatch.setattr(Surrogate, "__call__", call)
+    (border,) = made.as_good()
+    assert max(asked) <= len(made.surrogate.points) < 3000
+    asked.clear()
+    assert few.as_good() and max(asked) == 12
+    monkeypatch.undo()
+    change = difference(made.sums(*border[0]), made.start, made.counts)  # type: ignore[misc,arg-type]
+    assert change.value == pytest.approx(max(2 * change.error, made.within), abs=3e-4)
+
+
+def test_no_points_are_looked_for_that_would_not_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, given = Refinement.more, list[int]()
+
+    def more(self: Refinement, *known: Any) -> Any:
+        given.append(len(found := real(self, *known)))
+        return found
+
+    monkeypatch.setattr(Refinement, "more", more)
+    made = plane(Height(lambda a, b: abs(a - 0.3) + abs(b + 0.1)), most=55, tolerance=1e-9)
+    assert len(made.surrogate.points) == 55 and sum(given[:-1]) < 55 - 41 <= sum(given)
 
 
 def test_nothing_is_said_of_what_is_outside_of_the_span() -> None:

@@ -100,8 +100,10 @@ def _plane(probe: Probe, boxes: Sequence[Span], plan: Plan, inside: Sequence[Key
             return _broken(probe, boxes, plan, used)
         last = [error for batch in missed[-2:] for error in batch]
         good = len(missed) > 2 and max(last) <= wanted and len(known) >= plan.least
-        more = [] if good else refinement.more(np.array([*places, *beside.values()]), values)
-        more = more[: max(0, plan.most - len(known))]
+        room = max(0, plan.most - len(known))
+        # Its radial functions are its own: the surrogate's nodes went through the box, and their last bits would say
+        # which of two points that are as hard to guess comes first.
+        more = [] if good or not room else refinement.more(np.array([*places, *beside.values()]), values)[:room]
         choice = radial(boxes, (known, values), last)
         if not more:
             return _done(probe, choice, wanted, used[len(used) - len(last) :])

@@ -131,13 +131,11 @@ class Landscape:
         if self.sums is None or self.start is None or len(self.counts) < 2 or len(self.labels) < 2:
             return []
         x, y = (np.linspace(a, b, size) for a, b in zip(self.surrogate.low, self.surrogate.high, strict=True))
+        at = np.meshgrid(x, y, indexing="ij")
+        means, spread = _spreads(self.sums.values - self.start, self.counts)
+        error = np.linalg.norm(self.sums.of(spread)(*at), axis=-1)
         sure = 0.0 if np.isnan(self.within) else self.within
-        above = []
-        for some in np.array_split(x, 9):  # a strip at a time, each with every example's sum at every place
-            for sums in self.sums(*np.meshgrid(some, y, indexing="ij")).reshape(-1, len(self.counts)):
-                change = difference(sums, self.start, self.counts)
-                above.append(change.value - max(2 * change.error, sure))
-        return isolines(x, y, np.reshape(above, (size, size)), 0.0)
+        return isolines(x, y, self.sums.of(means)(*at) - np.maximum(2 * error, sure), 0.0)
 
     def barrier(self, one: Sequence[float], two: Sequence[float]) -> Estimate:
         """How far the loss rises above the straight line between two points, with its standard error.
@@ -205,3 +203,21 @@ class Landscape:
             *facts.get("said", ()),
         ]
         return "; ".join(said)
+
+
+def _spreads(changes: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[Any, Any]:
+    """Of changes of each example's sum, float64[points, examples]: their means, and what carries their standard errors.
+
+    The latter is float64[points, at most points]: a weighted sum of its rows is as long as the standard error of the
+    same weighted sum of changes (see metric.estimate), for a rotation keeps lengths. So many examples cost no more
+    than as many as there are points.
+    """
+    whole, size = float(counts.sum()), len(counts)
+    with np.errstate(invalid="ignore"):
+        means = changes.sum(axis=1) / whole
+        residuals = changes - means[:, None] * counts
+    finite = np.isfinite(residuals).all(axis=1)
+    turned = np.linalg.qr(residuals[finite].T, mode="r").T * (np.sqrt(size / (size - 1)) / whole)
+    spread = np.full((len(changes), turned.shape[1]), np.nan)
+    spread[finite] = turned
+    return means, spread
