@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 
 import palmette
 from palmette.cli.main import main
-from palmette.core.errors import BadParameter, MissingExtra, OutputError, UsageError
+from palmette.core.errors import BadParameter, MismatchedModels, MissingExtra, ModelNotFound, OutputError, UsageError
 from palmette.models.landscape import landscape_shard
 from palmette.models.landscapes.planes import plane_of
 from palmette.models.landscapes.subject import Job
@@ -123,6 +124,32 @@ def test_a_plane_of_task_vectors_ends_in_its_models_and_finds_a_merge(family: Pa
     assert found.argmin({"one": 1.0})[1] == pytest.approx(found.task("one").argmin()[1], abs=1e-6)
     with pytest.raises(UsageError, match="no text 'three'"):
         found.task("three")
+
+
+def test_a_base_without_a_tokenizer_takes_that_of_another_in_the_picture(family: Path, tmp_path: Path) -> None:
+    where = {name: tmp_path / name for name in ("base", "math", "code")}
+    for name, folder in where.items():
+        shutil.copytree(family / name, folder)
+    plane = ",".join(str(where[name]) for name in ("base", "math", "code"))
+    small: dict[str, Any] = {"grid": 4, "tokens": 20, "length": 20, "threads": 1}
+    whole = palmette.landscape(where["math"], TEXT, plane=plane, **small)
+    (where["base"] / "tokenizer.json").unlink()
+    assert palmette.landscape(where["math"], TEXT, plane=plane, **small).points == whole.points
+    tasks = palmette.landscape(where["base"], TEXT, plane=f"task-vectors:{where['math']},{where['code']}", **small)
+    assert tasks.origin == whole.origin
+    words = json.loads((where["code"] / "tokenizer.json").read_text())
+    words["added_tokens"][0]["content"] = "<|chat|>"  # what was added may differ
+    (where["code"] / "tokenizer.json").write_text(json.dumps(words))
+    assert palmette.landscape(where["math"], TEXT, plane=plane, **small).points == whole.points
+    vocabulary = words["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (where["code"] / "tokenizer.json").write_text(json.dumps(words))
+    with pytest.raises(MismatchedModels, match=r"math and .*code have different vocabularies: token \d+ is '[ab]' in"):
+        palmette.landscape(where["math"], TEXT, plane=plane, **small)
+    for name in ("math", "code"):
+        (where[name] / "tokenizer.json").unlink()
+    with pytest.raises(ModelNotFound, match=r"no tokenizer\.json in any folder .*base, .*math, .*code\); put"):
+        palmette.landscape(where["math"], TEXT, plane=plane, **small)
 
 
 def test_a_merge_is_drawn_with_its_parents(family: Path) -> None:

@@ -144,7 +144,7 @@ def _measured(
     named, base = asked.named()
     origin = base if base is not None else _origin(model, named)
     recipes = [one.spec() for one in named.directions]
-    subject, run = _opened(origin, data, how)
+    subject, run = _opened(origin, data, how, _beside(model, named))
     space = subject.space
     vectors = [direction.make(space, subject.metric) for direction in named.directions]
     about = {"directions": recipes, "vectors": [_digest(vector) for vector in vectors]}  # a folder's content may change
@@ -272,7 +272,16 @@ class _How:
     ray: bool | str = False
 
 
-def _opened(origin: Path, data: Data | None, given: dict[str, Any]) -> tuple[Subject, Evaluator | None]:
+def _beside(model: str | Path | None, named: Named) -> list[Path]:
+    """The folders of the other models of a picture: the one that was named, and the checkpoints and adapters."""
+    folders = [] if model is None else [folder_at(str(model))]
+    listed = [part for point in named.marks.values() if isinstance(point, str) for part in point.split("+")]
+    return folders + [Path(part) for part in listed]
+
+
+def _opened(
+    origin: Path, data: Data | None, given: dict[str, Any], others: Sequence[Path] = ()
+) -> tuple[Subject, Evaluator | None]:
     """What is measured, and who measures it (None for this process)."""
     known = [f.name for f in fields(_How)]
     unknown = next((name for name in given if name not in known), None)
@@ -283,7 +292,7 @@ def _opened(origin: Path, data: Data | None, given: dict[str, Any]) -> tuple[Sub
     if threads is None and how.workers > 1:
         threads = max(1, (os.cpu_count() or 1) // how.workers)
     subject = Subject.open(origin, data, how.metric, select=how.select, tokens=how.tokens, length=how.length,
-                           dtype=how.dtype, device=how.device, threads=threads)  # fmt: skip
+                           dtype=how.dtype, device=how.device, threads=threads, others=others)  # fmt: skip
     run: Evaluator | None = None
     if how.workers or how.ray:
         if subject.job is None:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from palmette.core.checkpoint import open_checkpoint, read_config, refuse_remote_code
-from palmette.core.errors import BadParameter, MismatchedModels, MissingExtra, UsageError
+from palmette.core.checkpoint import open_checkpoint, read_config, read_json, refuse_remote_code
+from palmette.core.errors import BadParameter, MismatchedModels, MissingExtra, ModelNotFound, UsageError
 from palmette.models.engines.tokenizer import FileTokenizer
 from palmette.models.local import LocalModel
 from palmette.models.resolve import folder_of, parse_reference
@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise MissingExtra("the loss landscape", "landscape") from error
 
-__all__ = ["Data", "Job", "Precision", "Score", "Subject", "documents", "folder_at", "module"]
+__all__ = ["Data", "Job", "Precision", "Score", "Subject", "documents", "folder_at", "module", "tokenizer_of"]
 
 Precision = Literal["float32", "bfloat16"]
 Data = str | Path | Sequence[str] | Mapping[str, str | Path | Sequence[str]]
@@ -114,12 +114,19 @@ class Subject:
     @staticmethod
     def open(
         model: str | Path, data: Data | None, metric: Literal["loss", "error"] | Score, *, select: str, tokens: int,
-        length: int, dtype: Precision, device: str, threads: int | None,
+        length: int, dtype: Precision, device: str, threads: int | None, others: Sequence[Path] = (),
     ) -> Subject:  # fmt: skip
         """Open it.
 
+        Args:
+            model: its folder or reference.
+            data, metric, select, tokens, length, dtype, device, threads: see `palmette.landscape`.
+            others: folders of models in the same picture, whose tokenizer serves where the model has none.
+
         Raises:
             BadParameter: for no data, or too short ones.
+            MismatchedModels: for models with two vocabularies.
+            ModelNotFound: if none of them has a tokenizer.
             UsageError: for data that cannot be read.
         """
         folder = folder_at(str(model))
@@ -130,17 +137,61 @@ class Subject:
             if dtype != "float32":
                 raise BadParameter(f"a metric that is a function computes in float32, not in {dtype}")
             net = module(folder, device)
-            space, local = Space(net, select), _local(net, FileTokenizer(folder), str(model))
+            space, local = Space(net, select), _local(net, tokenizer_of(folder, others), str(model))
             scored = Scored(net, lambda: metric(local), getattr(metric, "__name__", "score"))
             return Subject(folder, space, scored, None, _spec(space, "function", count) | {"metric": scored.unit})
         if data is None:
             raise BadParameter("there is no data: name a text file, or hand over documents")
-        ids, real, groups, tasks = _texts(data, FileTokenizer(folder), length, tokens)
+        ids, real, groups, tasks = _texts(data, tokenizer_of(folder, others), length, tokens)
         job = Job(str(folder), ids, real, groups, tasks, metric, select, dtype, device, count)
         space, loss = job.open()
         held = hashlib.sha256(ids.tobytes() + real.tobytes() + groups.tobytes()).hexdigest()
         spec = _spec(space, held, count) | {"metric": metric} | ({"lockstep": True} if suits(loss, space) else {})
         return Subject(folder, space, loss, replace(job, digest=spec["model"]), spec)
+
+
+def tokenizer_of(folder: Path, others: Sequence[Path] = ()) -> FileTokenizer:
+    """The tokenizer of a model, or of the first of the others in its picture that has one.
+
+    Raises:
+        MismatchedModels: if two of them have different tokens: their losses would be of different texts.
+        ModelNotFound: if none has one.
+    """
+    looked = list(dict.fromkeys([folder, *others]))
+    having = [one for one in looked if (one / "tokenizer.json").is_file()]
+    if not having and len(looked) > 1:
+        places = ", ".join(str(one) for one in looked)
+        raise ModelNotFound(
+            f"no tokenizer.json in any folder of this picture ({places}); put that of the base model into one of them"
+        )
+    for other in having[1:]:
+        _refuse_another(having[0] / "tokenizer.json", other / "tokenizer.json")
+    return FileTokenizer((having or looked)[0])
+
+
+def _refuse_another(one: Path, two: Path) -> None:
+    """Refuse two vocabularies in which an id stands for two texts; what was added to them, as for chats, may differ."""
+    if one.read_bytes() == two.read_bytes():
+        return
+    (ids, added), (others, more) = _pieces(one), _pieces(two)
+    odd = next((i for i in sorted(ids) if others.get(i, ids[i]) != ids[i] and i not in added | more), None)
+    if odd is not None:
+        raise MismatchedModels(
+            f"{one.parent} and {two.parent} have different vocabularies: token {odd} is {ids[odd]!r} in the first and "
+            f"{others[odd]!r} in the second, so that their losses are of different texts"
+        )
+
+
+def _pieces(path: Path) -> tuple[dict[int, str], set[int]]:
+    """The tokens of a tokenizer.json by id, and the ids of those that were added."""
+    held = read_json(path)
+    pieces = (held.get("model") or {}).get("vocab") or {}
+    tokens = (
+        {i: piece for piece, i in pieces.items()}
+        if isinstance(pieces, dict)
+        else dict(enumerate(str(row[0]) for row in pieces))
+    )
+    return tokens, {int(token["id"]) for token in held.get("added_tokens") or []}
 
 
 def _digest(space: Space) -> str:
