@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import csv
+import itertools
 import json
 import re
 import struct
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from palmette.core.errors import BadParameter, OutputError
 from palmette.weights.landscape.landscape import Landscape, Mark
 from palmette.weights.landscape.metric import Estimate
 from palmette.weights.landscape.pictures.common import SIZE
+from palmette.weights.landscape.pictures.labels import Label, placed
+from palmette.weights.landscape.pictures.plot import figure_of
 from palmette.weights.landscape.pictures.write import FORMATS, formats, write
 from palmette.weights.landscape.profile import Layers, Profile
 from palmette.weights.landscape.sampler import lobatto
@@ -151,6 +155,61 @@ def test_the_gif_grows_with_the_trajectory(tmp_path: Path) -> None:
     write(made(), tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as picture:
         assert picture.n_frames == 3  # the marks besides the model and the lowest point
+
+
+def names_of(figure: Any) -> dict[str, Any]:
+    """What is written beside the marks of a map, and the room that it takes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Annotation, Text
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    found = [text for text in figure.axes[1].texts if isinstance(text, Annotation)]
+    for text in found:
+        text.update_positions(renderer)  # the window's extent alone: the annotation's own has its line in it
+    return {text.get_text(): Text.get_window_extent(text, renderer) for text in found}
+
+
+@pytest.mark.parametrize("steps", [3, 12, 60])
+def test_names_of_checkpoints_near_each_other_do_not_overlap(steps: int) -> None:
+    held = made()
+    held.facts["title"] = "cost in $ and more $"
+    at = {f"checkpoint-{100 * i}": (-0.8 * 0.7**i, 0.5 * 0.6**i) for i in range(steps)}
+    held.marks = {
+        "the model": Mark((0.0, 0.0)),
+        **{name: Mark(p) for name, p in at.items()},
+        "lowest": Mark((0.0, 0.0)),
+    }
+    figure = figure_of(held)
+    boxes = names_of(figure)
+    kept = {"the model", "lowest", "checkpoint-0", f"checkpoint-{100 * (steps - 1)}"}
+    assert kept <= set(boxes) and (len(boxes) == 5 if steps == 3 else len(boxes) > 6)
+    pairs = list(itertools.combinations(boxes.items(), 2))
+    assert [(one, two) for (one, a), (two, b) in pairs if a.overlaps(b)] == []
+    room = figure.axes[1].get_window_extent()
+    assert all(room.x0 <= box.x0 and box.x1 <= room.x1 for box in boxes.values())
+    assert figure.axes[1].get_xlim() == (-1, 1) and figure._suptitle.get_text() == r"cost in \$ and more \$"
+
+
+def test_a_page_names_the_ends_of_a_crowded_path_and_all_that_is_hovered(tmp_path: Path) -> None:
+    held = made()
+    at = {f"checkpoint-{i}": (-0.8 * 0.7**i, 0.5 * 0.6**i) for i in range(30)}
+    held.marks = {"the model": Mark((0.0, 0.0)), **{name: Mark(p) for name, p in at.items()}}
+    write(held, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text()
+    (flat,) = [part for part in re.findall(r'"text":(\[[^]]*\])', text) if '""' in part and "the model" in part]
+    names = json.loads(flat)
+    assert len(names) == 31 and {"the model", "checkpoint-0", "checkpoint-29"} <= set(names)
+    assert 4 < sum(map(bool, names)) < 20 and "checkpoint-25" in text
+
+
+def test_a_name_that_is_needed_is_led_to_its_point() -> None:
+    near = {str(i): Label((0.01 * i, 0.0), (10.0, 4.0)) for i in range(14)}
+    found = placed(near, (-60, -60, 60, 60), 2.0)
+    assert list(found) == list(near) and any(line for _, line in found.values())
+    few = placed({name: replace(label, needed=name == "0") for name, label in near.items()}, (-60, -60, 60, 60), 2.0)
+    assert "0" in few and len(few) < 10 and not any(line for _, line in few.values())
+    again = placed(near, (-60, -60, 60, 60), 2.0, before={"0": ((-12.0, -6.0), False)})
+    assert again["0"] == ((-12.0, -6.0), False)
 
 
 def test_the_parquet_file_is_the_table(tmp_path: Path) -> None:

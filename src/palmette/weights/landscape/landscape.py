@@ -217,7 +217,8 @@ def _spreads(changes: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple
         means = changes.sum(axis=1) / whole
         residuals = changes - means[:, None] * counts
     finite = np.isfinite(residuals).all(axis=1)
-    turned = np.linalg.qr(residuals[finite].T, mode="r").T * (np.sqrt(size / (size - 1)) / whole)
+    _, upper = np.linalg.qr(residuals[finite].T)
+    turned = upper.T * (np.sqrt(size / (size - 1)) / whole)
     spread = np.full((len(changes), turned.shape[1]), np.nan)
     spread[finite] = turned
     return means, spread

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from palmette.weights.landscape.landscape import Landscape, Mark
 
-__all__ = ["SIZE", "Drawn", "drawn", "heights", "notes", "reasonable", "sides"]
+__all__ = ["SIZE", "Drawn", "drawn", "heights", "notes", "plain", "reasonable", "sides"]
 
 SIZE = 81  # points an axis of a drawn surface
 DECADES = 3.0  # of the rise that colours tell apart
@@ -80,6 +80,15 @@ def reasonable(made: Landscape) -> dict[str, Mark]:
     """Marks to draw: the model, the lowest point, and what lies inside the picture; the lowest last."""
     first = {name: mark for name, mark in made.marks.items() if name != "lowest" and len(mark.at) == len(made.labels)}
     return first | {name: mark for name, mark in made.marks.items() if name == "lowest"}
+
+
+def plain(text: str) -> str:
+    """The text for matplotlib, which would read what is between two dollar signs as a formula.
+
+    >>> plain("a$|b$")
+    'a\\\\$|b\\\\$'
+    """
+    return text.replace("$", r"\$")
 
 
 def notes(caption: str, flags: list[str], width: int, sign: str) -> list[str]:

@@ -6,8 +6,10 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.pictures.common import reasonable
+from palmette.weights.landscape.pictures.marks import draw_marks, steps_of
 from palmette.weights.landscape.pictures.plot import LOOK, figure_of, saved
 
 __all__ = ["gif"]
@@ -20,27 +22,42 @@ STEP, TURN = 600, 120  # milliseconds of a checkpoint, of a picture that turns
 def gif(made: Landscape) -> bytes:
     """The pictures, in a loop."""
     grows = bool(made.facts.get("trajectory"))
-    frames = [_frame(png) for png in (_growing(made) if grows else _turning(made))]
+    frames = [_frame(picture) for picture in (_growing(made) if grows else _turning(made))]
     out = io.BytesIO()
     times = [STEP] * (len(frames) - 1) + [3 * STEP] if grows else [TURN] * len(frames)
     frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
     return out.getvalue()
 
 
-def _growing(made: Landscape) -> Iterator[bytes]:
-    for i in range(sum(name in made.others for name in reasonable(made))):
-        yield saved(figure_of(made, path=i + 1), "png", DPI)
+def _growing(made: Landscape) -> Iterator[Any]:
+    """The surface drawn once, and on it one step more in each picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure = figure_of(made, marks=False)
+    figure.set_dpi(DPI)
+    canvas, flat = FigureCanvasAgg(figure), figure.axes[1]
+    canvas.draw()
+    empty, written = canvas.copy_from_bbox(figure.bbox), None
+    for i in range(len(steps_of(made))):
+        canvas.restore_region(empty)
+        parts, written = draw_marks(flat, made, i + 1, written)
+        for part in parts:
+            flat.draw_artist(part)
+            part.remove()
+        yield Image.fromarray(np.array(canvas.buffer_rgba())[..., :3])
 
 
-def _turning(made: Landscape) -> Iterator[bytes]:
+def _turning(made: Landscape) -> Iterator[Any]:
+    from PIL import Image
+
     figure = figure_of(made)
     for i in range(TURNS):
         figure.axes[0].view_init(LOOK[0], LOOK[1] + 360.0 * i / TURNS)
-        yield saved(figure, "png", DPI)
+        yield Image.open(io.BytesIO(saved(figure, "png", DPI))).convert("RGB")
 
 
-def _frame(png: bytes) -> Any:
+def _frame(picture: Any) -> Any:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
     return picture.quantize(256, Image.Quantize.MAXCOVERAGE)  # which keeps the colours of small spots: the marks

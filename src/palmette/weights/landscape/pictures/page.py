@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from palmette.core.errors import MissingExtra
-from palmette.weights.landscape.landscape import Landscape
+from palmette.weights.landscape.landscape import Landscape, Mark
 from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable, sides
+from palmette.weights.landscape.pictures.labels import Label, placed, ranked
 from palmette.weights.landscape.profile import Layers, Profile
 
 __all__ = ["layers_page", "page", "profile_page"]
 
 FEW = 5  # marks whose names are written into the surface, too
 _DASHES = ("solid", "dash", "dot", "dashdot")
-_UP, _RIGHT = {1: "top", -1: "bottom"}, {1: "right", -1: "left"}
+_UP, _RIGHT = {1: "top", 0: "middle", -1: "bottom"}, {1: "right", 0: "center", -1: "left"}
+_MAP, _LETTER, _HIGH = (420.0, 560.0), 6.6, 14.0  # pixels of the map, of a letter and of a line of text, about
 _RED, _INK = "#d62728", "#222222"
 
 
@@ -147,22 +149,21 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         if all(a <= v <= b for v, a, b in zip(mark.at, made.surrogate.low, made.surrogate.high, strict=True))
     }  # fmt: skip
     texts = [html.escape(mark.said(name)) for name, mark in inside.items()]
-    beside = [
-        f"{_UP[up]} {_RIGHT[right]}"
-        for right, up in sides(inside, made.surrogate.low[0], made.surrogate.high[0]).values()
-    ]
+    beside = _beside(made, inside)
     hover = [
         f"{text}<br>loss {mark.loss.value:.4f} ± {mark.loss.error:.2g}" if mark.loss else text
         for text, mark in zip(texts, inside.values(), strict=True)
     ]
     at = [mark.at for mark in inside.values()]
     signs = ["circle" if mark.off < 5e-4 else "diamond-open" for mark in inside.values()]
-    look = {"mode": "markers+text", "text": texts, "hovertext": hover, "hoverinfo": "text", "name": "marks"}
+    look = {"mode": "markers+text", "hovertext": hover, "hoverinfo": "text", "name": "marks"}
     parts = [
         go.Scatter3d(x=[p[0] for p in at], y=[p[1] for p in at], z=[height(p) for p in at],
-                     **look | ({} if len(at) <= FEW else {"mode": "markers"}), showlegend=False,
+                     **look | {"text": texts} | ({} if len(at) <= FEW else {"mode": "markers"}), showlegend=False,
                      marker={"size": 5, "color": _RED}, textfont={"color": _INK}),
-        go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, textposition=beside, showlegend=False,
+        go.Scatter(x=[p[0] for p in at], y=[p[1] for p in at], **look, showlegend=False,
+                   text=[text if name in beside else "" for name, text in zip(inside, texts, strict=True)],
+                   textposition=[beside.get(name, "top right") for name in inside],
                    marker={"size": 9, "color": _RED, "symbol": signs, "line": {"color": "white", "width": 1.5}},
                    textfont={"color": "white", "size": 12}),
         go.Scatter(x=[p[0] for p in made.points], y=[p[1] for p in made.points], mode="markers", name="measured",
@@ -175,6 +176,31 @@ def _points(go: Any, made: Landscape) -> list[Any]:
         parts.insert(0, go.Scatter3d(x=[p[0] for p in path], y=[p[1] for p in path], z=[height(p) for p in path],
                                      mode="lines", line={"color": _RED, "width": 4}, showlegend=False))  # fmt: skip
     return parts
+
+
+def _beside(made: Landscape, inside: dict[str, Mark]) -> dict[str, str]:
+    """On which side each name is written; steps of a trajectory between the first and the last only where they fit.
+
+    A page has no size of its own: this is for one of about 1,100 pixels.
+    """
+    low, high = made.surrogate.low, made.surrogate.high
+    steps = [name for name in inside if name in made.others] if made.facts.get("trajectory") else []
+    between, (width, height) = steps[1:-1], _MAP
+    way = sides(inside, low[0], high[0])
+    labels = {
+        name: Label(
+            ((mark.at[0] - low[0]) / (high[0] - low[0]) * width, (mark.at[1] - low[1]) / (high[1] - low[1]) * height),
+            (_LETTER * len(mark.said(name)), _HIGH), way[name], name not in between,
+        )
+        for name, mark in inside.items()
+    }  # fmt: skip
+    found = {}
+    for name, (corner, far) in placed(ranked(labels, between), (0, 0, width, height), 6.0).items():
+        wide, tall = labels[name].size
+        right = way[name][0] if far else (corner[0] > 0) - (corner[0] <= -wide)
+        up = way[name][1] if far else (corner[1] > 0) - (corner[1] <= -tall)
+        found[name] = f"{_UP[up]} {_RIGHT[right]}"
+    return found
 
 
 def _line(go: Any, made: Landscape) -> Any:

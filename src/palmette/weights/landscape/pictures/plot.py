@@ -10,14 +10,14 @@ import numpy as np
 
 from palmette.core.errors import MissingExtra
 from palmette.weights.landscape.landscape import Landscape
-from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, reasonable, sides
+from palmette.weights.landscape.pictures.common import Drawn, drawn, heights, notes, plain, reasonable
+from palmette.weights.landscape.pictures.marks import draw_marks
 from palmette.weights.landscape.profile import Layers, Profile
 
 __all__ = ["LOOK", "figure_of", "plot", "saved"]
 
 LOOK = (28.0, -55.0)  # from where the surface is looked at: elevation, azimuth in degrees
 _STYLES = {"--": "dashed", ":": "dotted", "-.": "dashed and dotted"}
-_BACKGROUND = {"boxstyle": "round,pad=0.15", "facecolor": "#222222", "alpha": 0.55, "linewidth": 0}
 
 
 def plot(made: Landscape | Profile | Layers, kind: str) -> bytes:
@@ -25,12 +25,12 @@ def plot(made: Landscape | Profile | Layers, kind: str) -> bytes:
     return saved(figure_of(made), kind)
 
 
-def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> Any:
+def figure_of(made: Landscape | Profile | Layers, marks: bool = True) -> Any:
     """The figure.
 
     Args:
         made: what was measured.
-        path: how many steps of a trajectory are drawn; all by default.
+        marks: whether those of a plane are drawn, and the path of a trajectory; its map is the second of the axes.
     """
     try:
         from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> An
         wide = len(made.labels) == 2
         figure = Figure(figsize=(12, 6.4) if wide else (8.5, 6.2), dpi=110)
         if wide:
-            _planes(figure, made, path)
+            _planes(figure, made)
         else:
             _lines(figure, made)
     else:
@@ -50,15 +50,17 @@ def figure_of(made: Landscape | Profile | Layers, path: int | None = None) -> An
             _profile(figure, made)
         else:
             _layers(figure, made)
-    figure.suptitle(str(made.facts.get("title", "Loss landscape")), fontsize=12)
+    figure.suptitle(plain(str(made.facts.get("title", "Loss landscape"))), fontsize=12)
     lines = notes(made.caption, made.flags, int(figure.get_figwidth() * 14.5), "!")
-    figure.text(0.015, 0.012, "\n".join(lines), fontsize=7.5, va="bottom")
+    figure.text(0.015, 0.012, plain("\n".join(lines)), fontsize=7.5, va="bottom")
     height = figure.get_figheight()
     left = 0.06 if figure.get_figwidth() > 10 else 0.11
     if isinstance(made, Layers):
         left = 0.04 + 0.0095 * max(len(row[0]) for row in made.rows)
     figure.subplots_adjust(bottom=(0.62 + 0.135 * len(lines)) / height, top=1 - 0.75 / height, left=min(left, 0.5),
                            right=0.95, wspace=0.3)  # fmt: skip
+    if marks and isinstance(made, Landscape) and len(made.labels) == 2:
+        draw_marks(figure.axes[1], made)
     return figure
 
 
@@ -74,7 +76,7 @@ def saved(figure: Any, kind: str, dpi: int | None = None) -> bytes:
     return out.getvalue()
 
 
-def _planes(figure: Any, made: Landscape, path: int | None) -> None:
+def _planes(figure: Any, made: Landscape) -> None:
     surface = drawn(made)
     solid, flat = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
     low, high = surface.ticks[0][0], surface.ticks[-1][0]
@@ -85,18 +87,17 @@ def _planes(figure: Any, made: Landscape, path: int | None) -> None:
     solid.plot_surface(
         x, y, surface.shown, facecolors=tint, linewidth=0, antialiased=False, rcount=81, ccount=81, shade=False
     )
-    solid.set(xlabel=made.labels[0], ylabel=made.labels[1], zlabel=made.unit)
+    solid.set(xlabel=plain(made.labels[0]), ylabel=plain(made.labels[1]), zlabel=plain(made.unit))
     solid.locator_params(nbins=5)
     solid.view_init(*LOOK)
     _map(figure, flat, made, surface)
-    _marks(flat, made, surface, path)
 
 
 def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
     shown = flat.pcolormesh(surface.x, surface.y, surface.colour.T, cmap="viridis", shading="gouraud", rasterized=True)
     bar = figure.colorbar(shown, ax=flat, ticks=[c for c, _ in surface.ticks])
     bar.ax.set_yticklabels([f"{v:.4g}" for _, v in surface.ticks], fontsize=8)
-    bar.set_label(made.unit, fontsize=8)
+    bar.set_label(plain(made.unit), fontsize=8)
     levels = heights(surface)[1:-1]
     lines = flat.contour(surface.x, surface.y, surface.z.T, levels=levels, colors="white", linewidths=0.5, alpha=0.6)
     flat.clabel(lines, levels=levels[1::2], fmt="%.4g", fontsize=6.5, colors="white")
@@ -120,34 +121,15 @@ def _map(figure: Any, flat: Any, made: Landscape, surface: Drawn) -> None:
         said.append(f"drawn up to {surface.top:.3g}")
     if any(mark.off >= 5e-4 for mark in made.marks.values()):
         said.append("hollow: off the plane by so much of ‖θ‖")
-    flat.set(xlabel=made.labels[0], ylabel=made.labels[1])
-    flat.set_title("\n".join(textwrap.wrap("; ".join(said), 95)), fontsize=7)
+    flat.set(
+        xlabel=plain(made.labels[0]), ylabel=plain(made.labels[1]), xlim=surface.x[[0, -1]], ylim=surface.y[[0, -1]]
+    )
+    flat.locator_params(axis="x", nbins=6)
+    flat.set_title(plain("\n".join(textwrap.wrap("; ".join(said), 95))), fontsize=7)
 
 
 def _crossed(surface: Drawn, level: float) -> bool:
     return bool(np.nanmin(surface.z) < level < np.nanmax(surface.z))
-
-
-def _marks(flat: Any, made: Landscape, surface: Drawn, path: int | None) -> None:
-    marks = reasonable(made)
-    steps = [name for name in marks if name in made.others]
-    if made.facts.get("trajectory"):
-        shown = steps if path is None else steps[:path]
-        flat.plot([marks[name].at[0] for name in shown], [marks[name].at[1] for name in shown], "w.-", linewidth=1.2)
-        marks = {name: mark for name, mark in marks.items() if name not in steps or name in shown}
-    inside = {
-        name: mark for name, mark in marks.items()
-        if surface.x[0] <= mark.at[0] <= surface.x[-1] and surface.y[0] <= mark.at[1] <= surface.y[-1]
-    }  # fmt: skip
-    beside = sides(inside, surface.x[0], surface.x[-1])
-    for name, mark in inside.items():
-        on = mark.off < 5e-4
-        flat.plot(
-            *mark.at, "o" if on else "D", markersize=6, markerfacecolor="red" if on else "none", markeredgecolor="white"
-        )
-        right, up = beside[name]
-        flat.annotate(mark.said(name), mark.at, textcoords="offset points", xytext=(7 * right, 6 if up > 0 else -12),
-                      color="white", fontsize=8, ha="left" if right > 0 else "right", bbox=_BACKGROUND)  # fmt: skip
 
 
 def _lines(figure: Any, made: Landscape) -> None:
