@@ -364,6 +364,9 @@ def test_the_command_for_a_merge(ask: Any, tmp_path: Path, family: Path) -> None
     merged = recipe.save(tmp_path / "merged")
     code, out, _ = ask("@base", "--plane", str(merged), "--line", "--data", "%text.txt", "--out", "%line.png")
     assert code == 0 and "barrier on the way to merged" in out
+    code, out, _ = ask("@base", "--plane", "@math", "--line", "--data", "%text.txt", "--out", "%edge.png", "--html",
+                       "%edge.html", "--span", "-0.1:-0.05")  # fmt: skip
+    assert code == 0 and "at the edge, and may be lower outside" in out and (tmp_path / "edge.html").exists()
 
 
 def test_the_command_for_a_basin_for_layers_and_for_sharpness(ask: Any, tmp_path: Path) -> None:
@@ -409,6 +412,7 @@ def test_the_command_says_what_it_cannot_do(ask: Any, tmp_path: Path) -> None:
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--profile", "2", "--span", "1:0"], "that rise, not (1.0"),
         (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--csv", "%a.csv"], "leave --csv out"),
         (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--metric", "error"], "take the loss"),
+        (["@base", "--data", "%text.txt", "--out", "%a.csv"], "--csv a.csv writes one beside it"),
         (["@base", "--data", "%text.txt", "--out", "%a.json", "--sharpness", "--span", "0:1"], "--span says nothing"),
         (["@base", "--data", "%text.txt", "--out", "%a.png", "--layers", "quant:int4", "--tolerance", "0.1"],
          "only about a line or plane or --sharpness"),

@@ -155,6 +155,11 @@ def test_the_gif_grows_with_the_trajectory(tmp_path: Path) -> None:
     write(made(), tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as picture:
         assert picture.n_frames == 3  # the marks besides the model and the lowest point
+        corner = []
+        for i in range(3):
+            picture.seek(i)
+            corner.append([picture.convert("RGB").getpixel(at) for at in ((5, 5), (250, 90))])
+        assert corner[0] == corner[1] == corner[2] and corner[0][0] == (255, 255, 255)  # and nothing flickers
 
 
 def names_of(figure: Any) -> dict[str, Any]:

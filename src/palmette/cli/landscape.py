@@ -16,7 +16,7 @@ from palmette.core.errors import UsageError
 
 __all__ = ["command"]
 
-_FILES = ("png", "svg", "gif", "npz", "csv", "json", "parquet", "vtk", "stl", "glb", "gltf")
+_FILES = ("html", "png", "svg", "gif", "npz", "csv", "json", "parquet", "vtk", "stl", "glb", "gltf")
 _SURFACES = (".gif", ".vtk", ".stl", ".glb", ".gltf")
 _PICTURES = (".html", ".png", ".svg")
 _ONLY = {  # options, and the pictures that they say something about: "" is a line or plane
@@ -119,9 +119,10 @@ def command(model: str | None, texts: tuple[str, ...], out: Path, quiet: bool, *
     _of_this_picture(asked)
     wanted = (".json",) if asked == ["sharpness"] else _PICTURES
     if out.suffix not in wanted:
-        raise UsageError(
-            f"--out {out.name!r} should end in {' or '.join(filter(None, [', '.join(wanted[:-1]), wanted[-1]]))}"
-        )
+        kind = out.suffix[1:]
+        beside = f"; --{kind} {out.name} writes one beside it" if kind in _FILES and asked != ["sharpness"] else ""
+        endings = " or ".join(filter(None, [", ".join(wanted[:-1]), wanted[-1]]))
+        raise UsageError(f"--out {out.name!r} should end in {endings}{beside}")
     missing = next((path.parent for path in paths if not path.parent.is_dir()), None)
     if missing is not None:
         raise UsageError(f"there is no folder {str(missing)!r} to write to; create it first")

@@ -104,7 +104,7 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
     where = ", ".join(f"{x:.3g} × {label}" for x, label in zip(at, made.labels, strict=True))
     checked = made.marks["lowest"].loss
     truth = f"; measured there: {known(checked)}" if checked is not None else ""
-    lines.append(f"lowest: {value:.4f} at {where}{truth}")
+    lines.append(f"lowest: {value:.4f} at {where}{truth}{_edge(made, at)}")
     if made.tasks:
         own = {name: made.task(name) for name in made.tasks}
         lines += [
@@ -120,6 +120,13 @@ def _said(made: Landscape | Profile | Layers, options: dict[str, Any]) -> list[s
                else f"{height.value:.4f}{_give(height.error)}")
         )  # fmt: skip
     return lines
+
+
+def _edge(made: Landscape, at: tuple[float, ...]) -> str:
+    """What to say of a lowest point at the picture's edge."""
+    ends = zip(at, made.surrogate.low, made.surrogate.high, strict=True)
+    touching = any(min(x - a, b - x) < 1e-3 * (b - a) for x, a, b in ends)
+    return "; it is at the edge, and may be lower outside: measure a larger --span" if touching else ""
 
 
 def _give(error: float) -> str:

@@ -243,7 +243,7 @@ def documents(data: str | Path | Sequence[str], tokenizer: FileTokenizer) -> lis
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"the data {str(path)!r} cannot be read: {error}") from error
+            raise UsageError(f"the data {str(path)!r} cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"the data {str(path)!r} is no text in UTF-8 (byte {error.start})") from error
         if not text.strip():

@@ -82,11 +82,8 @@ class Store:
             raise OutputError(f"{path} holds no points of a landscape; name another file") from error
         if known != fingerprint(self.spec):
             before = first.get("spec", {})
-            other = next((key for key in self.spec if before.get(key) != self.spec[key]), next(iter(self.spec)))
-            raise OutputError(
-                f"{path} holds another measurement ({other}: {before.get(other)!r}, now {self.spec[other]!r}); "
-                "name another output, or remove the file"
-            )
+            what = _other(before, self.spec)
+            raise OutputError(f"{path} holds another measurement ({what}); name another output, or remove the file")
         found = {}
         for number, line in enumerate(lines[1:], 2):
             try:
@@ -135,6 +132,28 @@ class Store:
             os.fsync(self._file)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error}") from error
+
+
+def _other(before: Any, now: Any) -> str:
+    """The first thing in which two specifications differ, as short as it can be said.
+
+    >>> _other({"directions": [{"seed": 0, "norm": "filter"}]}, {"directions": [{"seed": 2, "norm": "filter"}]})
+    'directions 1 seed: 0, now 2'
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next((key for key in now if before.get(key) != now[key]), "")
+        said = _other(before.get(key), now.get(key))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        place = next((i for i, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]), 0)
+        key, said = str(place + 1), _other(before[place], now[place])
+    else:
+        return f": {_short(before)}, now {_short(now)}"
+    return key + said if said.startswith(":") else f"{key} {said}"
+
+
+def _short(value: Any) -> str:
+    """A value; of a digest its beginning."""
+    return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else repr(value)
 
 
 def _number(value: float) -> float | str:

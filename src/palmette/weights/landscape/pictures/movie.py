@@ -16,13 +16,14 @@ __all__ = ["gif"]
 
 TURNS = 24  # pictures of a surface that turns once
 DPI = 80
+GREYS = 18  # of the colours: text, and what is behind the surface
 STEP, TURN = 600, 120  # milliseconds of a checkpoint, of a picture that turns
 
 
 def gif(made: Landscape) -> bytes:
     """The pictures, in a loop."""
     grows = bool(made.facts.get("trajectory"))
-    frames = [_frame(picture) for picture in (_growing(made) if grows else _turning(made))]
+    frames = _coloured(list(_growing(made) if grows else _turning(made)))
     out = io.BytesIO()
     times = [STEP] * (len(frames) - 1) + [3 * STEP] if grows else [TURN] * len(frames)
     frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
@@ -57,7 +58,11 @@ def _turning(made: Landscape) -> Iterator[Any]:
         yield Image.open(io.BytesIO(saved(figure, "png", DPI))).convert("RGB")
 
 
-def _frame(picture: Any) -> Any:
+def _coloured(pictures: list[Any]) -> list[Any]:
+    """The pictures in the same 256 colours, so that nothing flickers: those of the last, and greys."""
     from PIL import Image
 
-    return picture.quantize(256, Image.Quantize.MAXCOVERAGE)  # which keeps the colours of small spots: the marks
+    few = pictures[-1].quantize(256 - GREYS, Image.Quantize.MAXCOVERAGE)  # which keeps those of small spots: the marks
+    colours = (few.getpalette() or [])[: 3 * (256 - GREYS)]
+    few.putpalette(colours + [255 * i // (GREYS - 1) for i in range(GREYS) for _ in range(3)])
+    return [picture.quantize(palette=few, dither=Image.Dither.NONE) for picture in pictures]
