@@ -18,6 +18,7 @@ from palmette.models.landscapes.subject import Job
 from palmette.models.landscapes.workers import Pool, shares
 from palmette.weights.fast.native import loop
 from palmette.weights.landscape import lockstep
+from palmette.weights.landscape import space as space_module
 from palmette.weights.landscape.directions.base import Random
 from palmette.weights.landscape.evaluate import Local, groups
 from palmette.weights.landscape.lockstep import Lockstep, suits
@@ -153,7 +154,7 @@ def test_it_is_gone_where_it_pays_and_can_be(monkeypatch: pytest.MonkeyPatch) ->
     llama = tiny.build("llama").eval()
     assert not suits(TokenLoss(llama, IDS), Space(llama))
     with monkeypatch.context() as without:
-        without.setattr(lockstep, "_compiled", lambda name: None)
+        without.setattr(lockstep, "compiled", lambda dtype: None)
         assert not suits(metric, space)
         assert Local(space, metric).together == 1
     monkeypatch.setattr(lockstep, "LEAST", space.size + 1)
@@ -204,6 +205,25 @@ def test_worker_processes_give_the_bits_of_one_process(tmp_path: Path, monkeypat
 
 
 # -- its parts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="torch rounds twice here")
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_move_has_the_bits_of_torch(dtype: Any, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    net, states = model(), []
+    for many in (1, 10**9):
+        monkeypatch.setattr(space_module, "MANY", many)
+        space = Space(net, dtype=dtype)
+        d = [Random(0, one_d="rms").make(space), Random(1).make(space).double()]
+        with space:
+            for at, along in (((0.3, -1.7), d), ((0.2,), d[:1]), ((0.2,), d[1:])):
+                space.move(at, along)
+                states.append([p.detach().clone() for p in net.parameters()])
+    for found, want in zip(states[:3], states[3:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
+    assert not torch.equal(states[0][0], states[1][0])
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="torch rounds twice here")

@@ -66,7 +66,6 @@ class Local:
     def aim(self, directions: Sequence[Any]) -> None:
         """See Evaluator."""
         self._directions = directions
-        self._space.forget()
         if self._lockstep:
             self._lockstep.aim(directions)
 

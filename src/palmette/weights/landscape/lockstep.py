@@ -21,19 +21,18 @@ from numpy.typing import NDArray
 from palmette.core.errors import BadParameter
 from palmette.weights.landscape.metric import Metric, Sums, TokenLoss, computing
 from palmette.weights.landscape.products import products_for
-from palmette.weights.landscape.space import Part, Space
+from palmette.weights.landscape.space import MANY, Part, Space, compiled
 from palmette.weights.landscape.steps import Product, computed, drive_all
 
 __all__ = ["Lockstep", "suits"]
 
-LOOPS = {torch.float32: "fill", torch.bfloat16: "fill_short"}
 PIECE = 786_432  # bytes of a piece
 COLUMNS = 64  # a product's width should be a multiple of it
 FILLED = 4  # points whose pieces are made at once, and should all stay in the cache
 MOST = 8  # points at once: with more, little is gained
 HELD = 1024  # tokens of all points at once
 TOKENS = 256  # of a text; with more, the products take nearly all of the time either way
-LEAST, LARGEST = 10_000_000, 200_000_000  # parameters; the weights are held three times more here
+LEAST, LARGEST = MANY, 200_000_000  # parameters; the weights are held three times more here
 
 Floats = NDArray[np.float32]
 
@@ -46,8 +45,7 @@ def suits(metric: Metric, space: Space) -> TypeGuard[TokenLoss]:
         and metric.computed <= TOKENS
         and LEAST <= space.size <= LARGEST
         and space.device.type == "cpu"
-        and space.dtype in LOOPS
-        and _compiled(LOOPS[space.dtype]) is not None
+        and compiled(space.dtype) is not None
     )
 
 
@@ -80,7 +78,7 @@ class Lockstep:
         self._space, self._metric = space, metric
         self._parts = {id(p): part for p, part in zip(space.moved, space.parts, strict=True)}
         self._small = [(id(p), part) for p, part in zip(space.moved, space.parts, strict=True) if p.dim() < 2]
-        self._fill = _compiled(LOOPS[space.dtype])
+        self._fill = compiled(space.dtype)
         self._vectors: tuple[Any, Any, Any] | None = None
         self._origins: dict[str, list[Floats]] = {}
         self._pieces: dict[str, list[_Piece]] = {}
@@ -92,7 +90,9 @@ class Lockstep:
         if len(directions) not in (1, 2):
             raise BadParameter(f"{len(directions)} directions; one or two are possible")
         self._axes = len(directions)
-        self._vectors = (self._space.origin, directions[0], directions[-1])
+        first = directions[0].float()
+        second = first if self._axes == 1 else directions[1].float()
+        self._vectors = (self._space.origin, first, second)
         none = torch.empty(0)
         self._few = [torch.cat([none, *(self._flat(v, part) for _, part in self._small)]) for v in self._vectors]
         self._pieces = {}
@@ -141,6 +141,7 @@ class Lockstep:
             weights = [row.view(shape[::-1]).t() if turned else row.view(shape) for row in made]
             self._rooms[len(a), *shape] = made.view(torch.uint16 if turned else dtype).numpy(), weights
         array, weights = self._rooms[len(a), *shape]
+        assert self._fill is not None  # else it is not suited
         self._fill(*piece.numbers, a, b, array)
         return weights
 
@@ -230,13 +231,3 @@ class _Joined:
 
     def made(self) -> Any:
         return self._pieces[0] if len(self._pieces) == 1 else torch.cat(self._pieces, dim=1)
-
-
-def _compiled(name: str) -> Any:
-    """A compiled loop, or None where numba is not, or cannot compile."""
-    try:
-        from palmette.weights.fast.native import loop
-
-        return loop(name)
-    except Exception:
-        return None

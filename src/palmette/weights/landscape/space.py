@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from palmette.core.errors import BadParameter, MissingExtra
 
@@ -15,9 +18,11 @@ try:
 except ImportError as error:
     raise MissingExtra("the loss landscape", "landscape") from error
 
-__all__ = ["Part", "Space"]
+__all__ = ["MANY", "Part", "Space", "compiled"]
 
 _IN_OUT = ("Conv1D", "GptOssExperts")  # modules that store a matrix as [in, out]
+MANY = 10_000_000  # parameters from which on compiled loops pay
+_LOOPS = {torch.float32: "fill", torch.bfloat16: "fill_short"}
 _BLOCK = 1 << 17  # numbers of a block: what is added up stays in the cache, and calls cost nothing beside it
 
 
@@ -86,9 +91,7 @@ class Space:
         self.tied = _tied(model, {id(p) for p in self.moved})
         self._kept: list[tuple[Any, Any]] = []
         self._working = torch.empty(0)
-        self._row = torch.empty(0)  # origin + at[0] · directions[0], kept while points of one row follow each other
-        self._row_at: float | None = None
-        self._row_filled = False
+        self._fill = compiled(dtype) if self.device.type == "cpu" and at >= MANY else None
 
     def view(self, flat: Any, part: Part) -> Any:
         """A parameter's part of a flat vector, in its own shape."""
@@ -111,12 +114,11 @@ class Space:
         for p, data in self._kept:
             p.data = data
         self._kept = []
-        self._row_at, self._row = None, torch.empty(0)
 
     def move(self, at: Sequence[float], directions: Sequence[Any]) -> None:
         """Put the model at origin + Σ at[i] · directions[i]; the same numbers give the same bits every time.
 
-        The sum is made in float32, in blocks that stay in the cache, and rounded to the model's precision once.
+        The sum is made in float32, in pieces that stay in the cache, and rounded to the model's precision once.
 
         Raises:
             BadParameter: outside `with space:`, or with other than one or two directions.
@@ -126,33 +128,47 @@ class Space:
         if len(at) not in (1, 2) or len(at) != len(directions):
             raise BadParameter(f"{len(at)} coordinates and {len(directions)} directions; one or two are possible")
         with torch.no_grad():
-            rows = len(at) == 2 and self._row_at == at[0]
-            if rows and not self._row_filled and not self._row.numel():
-                self._row = torch.empty_like(self.origin)
-            self._sum(at, directions, rows)
-            self._row_filled = rows
-            self._row_at = at[0] if len(at) == 2 else None
+            if self._fill is None:
+                self._sum(at, directions)
+            else:
+                self._sum_compiled(self._fill, at, directions)
 
-    def forget(self) -> None:
-        """Other directions are about to come: nothing that was computed with the last ones may stay."""
-        self._row_at, self._row_filled = None, False
+    def _sum_compiled(self, fill: Callable[..., None], at: Sequence[float], directions: Sequence[Any]) -> None:
+        """The sum in one pass, by as many threads as torch has."""
+        vectors = [v.float().contiguous().numpy() for v in (self.origin, directions[0], directions[-1])]
+        made = (self._working.view(torch.uint16) if self.dtype == torch.bfloat16 else self._working).numpy()
+        a, b = (np.array([x], np.float32) for x in (at[0] if len(at) == 2 else 0.0, at[-1]))
+        threads = torch.get_num_threads()
+        ends = [self.size * i // threads for i in range(threads + 1)]
 
-    def _sum(self, at: Sequence[float], directions: Sequence[Any], rows: bool) -> None:
-        """Every block of the sum. The order of operations is one and the same, with a kept row or without."""
+        def part(start: int, stop: int) -> None:
+            fill(*(v[start:stop] for v in vectors), a, b, made[None, start:stop])
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(part, ends, ends[1:]))
+
+    def _sum(self, at: Sequence[float], directions: Sequence[Any]) -> None:
+        """The same in torch's words, block by block."""
         block = _BLOCK if self.device.type == "cpu" else _BLOCK * 512
-        spare = torch.empty(min(block, self.size), device=self.device)
+        spare = torch.empty(min(block, self.size) if self.dtype != torch.float32 else 0, device=self.device)
         for start in range(0, self.size, block):
             stop = min(start + block, self.size)
-            base, out = self.origin[start:stop], self._working[start:stop]
-            made = out if self.dtype == torch.float32 else spare[: stop - start]
-            if len(at) == 2:
-                held = self._row[start:stop] if rows else spare[: stop - start]
-                if not (rows and self._row_filled):
-                    torch.add(base, directions[0][start:stop], alpha=at[0], out=held)
-                base = held
-            torch.add(base, directions[-1][start:stop], alpha=at[-1], out=made)
+            made, out = self.origin[start:stop], self._working[start:stop]
+            room = out if self.dtype == torch.float32 else spare[: stop - start]
+            for x, direction in zip(at, directions, strict=True):
+                made = torch.add(made, direction[start:stop].float(), alpha=x, out=room)
             if made is not out:
                 out.copy_(made)
+
+
+def compiled(dtype: Any) -> Callable[..., None] | None:
+    """The compiled loop that makes weights of a type (see `palmette.weights.fast.fills`); None where there is none."""
+    try:
+        from palmette.weights.fast.native import loop
+
+        return loop(_LOOPS[dtype])
+    except Exception:  # no numba, or one that cannot compile here: slower, the same bits
+        return None
 
 
 def _tied(model: Any, moved: set[int]) -> tuple[str, ...]:
