@@ -19,6 +19,12 @@ _TILE = 1024  # numbers that all points use while they are in the first-level ca
 
 
 @_compile
+def _same(x: Any) -> Any:
+    """A float32 as it is."""
+    return x
+
+
+@_compile
 def _short(x: Any) -> Any:
     """The bits of a bfloat16, rounded to nearest even; NaN stays NaN."""
     b = np.float32(x).view(np.uint32)
@@ -26,28 +32,21 @@ def _short(x: Any) -> Any:
     return np.uint16(0x7FC0) if b & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000) else np.uint16(near)
 
 
-@_compile
-def fill(origin: Any, one: Any, two: Any, a: Any, b: Any, made: Any) -> None:
-    """All numbers at every point: made[point]."""
-    for first in range(0, len(origin), _TILE):
-        n = min(_TILE, len(origin) - first)
-        x, y, z = origin[first : first + n], one[first : first + n], two[first : first + n]
-        for point in range(len(a)):
-            by, along, out = a[point], b[point], made[point, first : first + n]
-            for i in range(n):
-                out[i] = (x[i] + by * y[i]) + along * z[i]
+def _filling(rounded: Any) -> Any:
+    """The loop, with how its numbers are stored."""
+
+    @_compile
+    def fill(origin: Any, one: Any, two: Any, a: Any, b: Any, made: Any) -> None:
+        """All numbers at every point: made[point]."""
+        for first in range(0, len(origin), _TILE):
+            n = min(_TILE, len(origin) - first)
+            x, y, z = origin[first : first + n], one[first : first + n], two[first : first + n]
+            for point in range(len(a)):
+                by, along, out = a[point], b[point], made[point, first : first + n]
+                for i in range(n):
+                    out[i] = rounded((x[i] + by * y[i]) + along * z[i])
+
+    return fill
 
 
-@_compile
-def fill_short(origin: Any, one: Any, two: Any, a: Any, b: Any, made: Any) -> None:
-    """The same, rounded to bfloat16."""
-    for first in range(0, len(origin), _TILE):
-        n = min(_TILE, len(origin) - first)
-        x, y, z = origin[first : first + n], one[first : first + n], two[first : first + n]
-        for point in range(len(a)):
-            by, along, out = a[point], b[point], made[point, first : first + n]
-            for i in range(n):
-                out[i] = _short((x[i] + by * y[i]) + along * z[i])
-
-
-LOOPS = {"fill": fill, "fill_short": fill_short}
+LOOPS = {"fill": _filling(_same), "fill_short": _filling(_short)}
