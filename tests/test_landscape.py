@@ -428,6 +428,9 @@ def test_a_store_is_taken_up_and_gives_the_same_file(tmp_path: Path) -> None:
         assert np.array_equal(again.surrogate.values, whole.surrogate.values)
     with pytest.raises(OutputError, match=r"another measurement \(what: 1, now 2\)"):
         Store(tmp_path / "whole", {"what": 2})
+    for spec, said in (({}, "what: 1, now None"), ({"what": 1, "loops": "numba"}, "loops: None, now 'numba'")):
+        with pytest.raises(OutputError, match=said):
+            Store(tmp_path / "whole", spec)
     (tmp_path / "other").write_text("hello\n")
     with pytest.raises(OutputError, match="holds no points"):
         Store(tmp_path / "other", {})

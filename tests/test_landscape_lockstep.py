@@ -20,12 +20,13 @@ from palmette.weights.fast.native import loop
 from palmette.weights.landscape import lockstep
 from palmette.weights.landscape import space as space_module
 from palmette.weights.landscape.directions.base import Random
-from palmette.weights.landscape.evaluate import Local, groups
+from palmette.weights.landscape.evaluate import Local, Probe, groups, quiet
 from palmette.weights.landscape.lockstep import Lockstep, suits
 from palmette.weights.landscape.losses import Losses, Misses
 from palmette.weights.landscape.metric import TokenLoss
 from palmette.weights.landscape.space import Space
 from palmette.weights.landscape.steps import Product, drive_all
+from palmette.weights.landscape.store import Store
 
 IDS = np.random.default_rng(0).integers(1, 60, (6, 12))
 SPOTS = [(0.3, -0.2), (0.3, 0.4), (0.0, 0.0), (-1.0, 0.7), (0.2, 0.2), (0.9, -0.9), (0.1, 0.0)]
@@ -142,6 +143,29 @@ def test_the_model_is_as_it_was() -> None:
         assert p.data_ptr() == before[name][0] and torch.equal(p, before[name][1])
 
 
+def test_after_an_interruption_the_points_before_are_kept_and_the_model_is_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = model()
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    space, metric = Space(net), TokenLoss(net, IDS)
+    store, made = Store(None, {}), Lockstep._pieces_of
+
+    def interrupted(self: Lockstep, *given: Any) -> Any:
+        if len(store) == 8 and given[0].name.endswith("h.1.mlp.c_proj.weight"):
+            raise KeyboardInterrupt
+        return made(self, *given)
+
+    monkeypatch.setattr(Lockstep, "_pieces_of", interrupted)
+    spots = [(float(i),) for i in range(16)]
+    with Local(space, metric) as run:
+        run.aim([Random(0).make(space)])
+        with pytest.raises(KeyboardInterrupt):
+            Probe(run, metric, store, 1, quiet).measure(spots)
+    assert [*store.keys()] == spots[:8]
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
 # -- who goes this way -------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +205,8 @@ def test_groups_hold_every_point_once_and_leave_no_worker_idle(count: int, toget
         assert [at for group in made for at in group] == spots
         sizes = [len(group) for group in made]
         assert not sizes or (max(sizes) <= together and max(sizes) - min(sizes) <= 1)
-    assert len(shares(spots, together, workers)) >= min(count, workers) // 2
+    dealt = [sum(len(group) for group in made[i::workers]) for i in range(workers)]  # made are the shares
+    assert max(dealt) <= -(-count // workers) + -(-count // (workers * together))
 
 
 def test_worker_processes_give_the_bits_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +283,17 @@ def test_scores_some_at_a_time_say_what_all_of_them_say(seed: int, width: int, t
         for first, some in zip(range(0, 1500, width), scores.split(width, dim=1), strict=True):
             fold.add(some, first)
         torch.testing.assert_close(fold.made(), kind(targets).whole(scores), rtol=1e-6, atol=2e-6)
+
+
+def test_the_first_score_that_is_no_number_is_the_likeliest_as_in_argmax() -> None:
+    scores = torch.zeros(3, 8)
+    scores[0, 1] = scores[1, 5] = scores[2, 1] = scores[2, 6] = torch.nan
+    scores[:, 7] = 9
+    for target in range(8):
+        fold = Misses(torch.full((3,), target))
+        for first, some in zip(range(0, 8, 2), scores.split(2, dim=1), strict=True):
+            fold.add(some, first)
+        assert torch.equal(fold.made(), fold.whole(scores))
 
 
 def test_computations_side_by_side_are_answered_together() -> None:

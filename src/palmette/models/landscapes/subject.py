@@ -146,7 +146,7 @@ class Subject:
         job = Job(str(folder), ids, real, groups, tasks, metric, select, dtype, device, count)
         space, loss = job.open()
         held = hashlib.sha256(ids.tobytes() + real.tobytes() + groups.tobytes()).hexdigest()
-        spec = _spec(space, held, count) | {"metric": metric} | ({"lockstep": True} if suits(loss, space) else {})
+        spec = _spec(space, held, count) | {"metric": metric} | ({"loops": "numba"} if suits(loss, space) else {})
         return Subject(folder, space, loss, replace(job, digest=spec["model"]), spec)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from palmette.core.errors import BadParameter, PalmetteError
 from palmette.models.landscapes.subject import Job
-from palmette.weights.landscape.evaluate import groups
+from palmette.weights.landscape.evaluate import Local, groups
 from palmette.weights.landscape.store import Key, Sums
 
 __all__ = ["Pool", "Worker", "shares"]
@@ -33,8 +33,6 @@ class Worker:
     """One process's share: the model, moved to a point when asked."""
 
     def __init__(self, job: Job) -> None:
-        from palmette.weights.landscape.evaluate import Local
-
         self._space, metric = job.open()
         self._local = Local(self._space, metric).__enter__()
 
@@ -129,8 +127,13 @@ class Pool:
 
 
 def shares(spots: Sequence[Key], together: int, workers: int) -> list[Sequence[Key]]:
-    """Points in groups that are asked for at once, so that no worker is idle while another has several."""
-    return groups(spots, max(1, min(together, -(-len(spots) // workers))))
+    """Points in groups of at most `together` that are asked for at once, about as many for every worker.
+
+    >>> [len(group) for group in shares([(0.0,)] * 17, 8, 2)]
+    [4, 4, 4, 5]
+    """
+    rounds = -(-len(spots) // (together * workers))
+    return groups(spots, -(-len(spots) // (rounds * workers))) if rounds else []
 
 
 def _send(one: subprocess.Popen[str], line: str) -> None:

@@ -69,7 +69,7 @@ class Misses:
         best, at = scores.max(dim=1)
         at += first
         if self._best is not None:
-            less = best <= self._best  # and not if either is no number, as argmax has it
+            less = (best <= self._best) | self._best.isnan()  # the first that is no number is the best, as in argmax
             best, at = torch.where(less, self._best, best), torch.where(less, self._at, at)
         self._best, self._at = best, at
 

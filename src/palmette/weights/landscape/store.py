@@ -141,7 +141,7 @@ def _other(before: Any, now: Any) -> str:
     'directions 1 seed: 0, now 2'
     """
     if isinstance(before, dict) and isinstance(now, dict):
-        key = next((key for key in now if before.get(key) != now[key]), "")
+        key = next((key for key in [*now, *before] if before.get(key) != now.get(key)), "")
         said = _other(before.get(key), now.get(key))
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         place = next((i for i, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]), 0)
