@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphs
 import pytest
 
-from palmette.knowledge.answer.direct import direct
+from palmette.knowledge.answer.direct import Direct, direct
 from palmette.knowledge.answer.stems import bare, stem
 from palmette.knowledge.extract.plain import mentions, read_plainly
 from palmette.knowledge.graph import Graph
@@ -29,15 +29,20 @@ RIVAL = """# Vestkraft
 Vestkraft is a power company. Its chief executive is Olav Dahl. Olav Dahl has led Vestkraft since 2016.
 Vestkraft was founded in 1921 in Stavanger. Vestkraft bought turbines from Northwind. Olav Dahl met Ida Holm in Oslo.
 """
+PEOPLE = """Eva Sol was born on Monday. Karl Vik died during the war.
+International Business Machines (IBM) is a company. IBM was founded by Charles Flint in 1911.
+"""
 TOWN = """# Turku
 
 Turku is a city in Finland. Turku was founded in 1229. The mayor of Turku is Piia Elo.
 """
 
+TEXTS = {"firm": FIRM, "rival": RIVAL, "town": TOWN, "people": PEOPLE}
+
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return Graph(graphs.read(graphs.memory(), {"firm": FIRM, "rival": RIVAL, "town": TOWN}))
+    return Graph(graphs.read(graphs.memory(), TEXTS))
 
 
 @pytest.mark.parametrize(
@@ -61,14 +66,17 @@ def graph() -> Graph:
         ("What is the W9?", ["The W9 is a turbine with a rotor of 90 metres."]),
         ("what is vestkraft?", ["Vestkraft is a power company."]),
         ("What does Northwind make?", ["It makes wind turbines."]),
+        ("When was Eva Sol born?", ["Eva Sol was born on Monday"]),
+        ("When did Karl Vik die?", ["Karl Vik died during the war."]),
+        ("Who founded International Business Machines?", ["IBM was founded by Charles Flint"]),
+        ("When was International Business Machines founded?", ["IBM was founded by Charles Flint in 1911."]),
         ("Which company did Nils Berg found?", ["Nils Berg founded Northwind"]),
     ],
 )
 def test_a_question_about_one_thing_gets_what_it_asks_for(graph: Graph, question: str, wanted: list[str]) -> None:
     answer = graph.ask(question)
     assert [*map(str, answer.facts), *(quote.text for quote in answer.stated)] == wanted
-    texts = {"firm": FIRM, "rival": RIVAL, "town": TOWN}
-    assert all(texts[quote.document][quote.start : quote.end] == quote.text for quote in answer.quotes)
+    assert all(TEXTS[quote.document][quote.start : quote.end] == quote.text for quote in answer.quotes)
     assert not answer.abstained and answer.quotes
 
 
@@ -84,6 +92,22 @@ def test_a_question_about_one_thing_gets_what_it_asks_for(graph: Graph, question
 def test_what_says_all_its_words_and_not_who_is_no_answer(graph: Graph, question: str, why: str) -> None:
     answer = graph.ask(question)
     assert answer.abstained and not answer.facts and why in answer.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "is_"),
+    [
+        (Direct("who", "founded Google", "Google"), "and in 1998 Larry Page founded Google.", True),
+        (Direct("who", "founded Google", "Google"), "and in May 1998, in Menlo Park, Google was founded.", False),
+        (Direct("who", "founded IBM", "IBM", ("big blue",)), "Big Blue was founded in 1911.", False),
+        (Direct("when", "w12 announced", "w12"), "The W12 was announced.", False),
+        (Direct("when", "w12 announced", "w12"), "The W12 was announced after the fair.", True),
+        (Direct("what", "Foo", "Foo"), "Größe, Maß, Straße: Foo is a firm.", True),
+        (Direct("what", "IBM", "IBM", ("big blue",)), "Big Blue is a firm.", True),
+    ],
+)  # fmt: skip
+def test_a_text_is_held_against_what_is_asked(asked: Direct, text: str, is_: bool) -> None:
+    assert asked.answered_by(text) == is_
 
 
 def test_a_question_of_several_names_or_many_words_is_none_about_one_thing(graph: Graph) -> None:

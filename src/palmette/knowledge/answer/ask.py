@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from palmette.core.engine import View
@@ -22,13 +22,13 @@ from palmette.core.model import Model
 from palmette.knowledge.answer.asking import asked, fitting, told
 from palmette.knowledge.answer.confined import GraphConstraint
 from palmette.knowledge.answer.direct import direct
-from palmette.knowledge.answer.evidence import CARE, Evidence, gather
+from palmette.knowledge.answer.evidence import CARE, Evidence, gather, other_names
 from palmette.knowledge.answer.stems import stem
 from palmette.knowledge.answer.support import beside, meant
 from palmette.knowledge.answer.verify import Checked, verify
 from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.by_model import Local
-from palmette.knowledge.names import tokens_of
+from palmette.knowledge.names import key_of, tokens_of
 from palmette.knowledge.retrieve.passages import Retriever, words_of
 from palmette.knowledge.store.read import NOW, When, quoted, triples
 from palmette.knowledge.values import Fact, Quote
@@ -142,6 +142,7 @@ def _plain(search: Retriever, found: Evidence) -> Answer:
     """
     one = direct(found.question, search.web.lexicon)
     if one is not None:
+        one = replace(one, also=tuple(other_names(search.store, found.things, key_of(one.name))))
         some, quotes = one.answers(found.facts, [hit.chunk for hit in found.passages])
         if some or quotes:
             return _said(found, tuple(some[:MOST_CITED]), tuple(quotes[:MOST_STATED]))

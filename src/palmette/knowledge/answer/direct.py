@@ -16,7 +16,7 @@ from palmette.knowledge.answer.stems import bare, stem
 from palmette.knowledge.answer.support import beside, meant
 from palmette.knowledge.documents.chunk import sentences
 from palmette.knowledge.extract.plain import STOP
-from palmette.knowledge.names import Lexicon, tokens_of
+from palmette.knowledge.names import Lexicon, key_of, tokens_of
 from palmette.knowledge.values import Chunk, Fact, Quote
 
 __all__ = ["Direct", "direct", "says"]
@@ -25,12 +25,18 @@ Kind = Literal["who", "when", "where", "place", "what", "which"]
 Form = Callable[[str], str]
 MOST_WORDS = 2  # that are asked of the thing
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-_TIME = re.compile(rf"[0-9]|\b(?:{_MONTHS}|century|centuries|ago|spring|summer|autumn|winter|yesterday|today)\b")
+_TIME = re.compile(
+    rf"[0-9]|\b(?:{_MONTHS}|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|century|centuries|years?|months?|weeks?|ago"
+    r"|spring|summer|autumn|winter|yesterday|today|tonight|tomorrow|noon|midnight|during|before|after|since|until)\b"
+)
 _PLACE = re.compile(
     r"\b(?:in|at|near|on|off|from|to|into|between|outside|inside|through|across)\s+(?:the\s+)?"
     rf"(?![0-9]|(?:{_MONTHS})\b)\w"
 )
-_ASIDE = re.compile(r"\b(?:in|at|on|near|since|until)\s+(?:the\s+)?(?:[^\Wa-z_][\w.'’-]*[\s,]*)+")  # where, or when
+_ASIDE = re.compile(  # when, or where
+    rf"\b(?:in|at|on|near|since|until)\s+(?:the\s+)?"
+    rf"(?:(?:(?:{_MONTHS})\s+)?[0-9][\w.'’-]*|(?:[^\W\da-z_][\w.'’-]*[\s,]*)+)"
+)
 _AFTER = r"\s*(?:\([^()]*\)\s*)?,?\s*"  # what may stand after a name
 _IS = re.compile(rf"{_AFTER}(?:is|are|was|were)\s+(?:a|an|the|one)\b")
 _LIES = re.compile(rf"{_AFTER}(?:is|are|was|were|lies|lie|stands|stand|sits)\b")
@@ -44,11 +50,13 @@ class Direct:
         kind: what is asked for.
         words: those of its words that an answer says.
         name: the thing's name, as the question has it.
+        also: its other names, as keys.
     """
 
     kind: Kind
     words: str
     name: str
+    also: tuple[str, ...] = ()
 
     def answers(self, facts: Sequence[Fact], passages: Sequence[Chunk]) -> tuple[list[Fact], list[Quote]]:
         """The facts that answer it; without one, the sentences that do. A verb's own tense counts before another."""
@@ -62,7 +70,7 @@ class Direct:
     def _facts(self, found: Iterable[Fact], form: Form) -> list[Fact]:
         """Where some say nothing beside what is asked, these alone."""
         asked = says(self.words, form)
-        whole = [fact for fact in found if asked <= says(str(fact), form) and self.answered_by(str(fact))]
+        whole = [fact for fact in found if asked <= self._says(str(fact), form) and self.answered_by(str(fact))]
         alone = [fact for fact in whole if says(fact.relation, form) <= asked]
         return alone or whole
 
@@ -72,26 +80,31 @@ class Direct:
         for chunk in passages:
             for a, b in sentences(chunk.text):
                 text = chunk.text[a:b]
-                if asked <= says(f"{chunk.title} {text}", form) and self.answered_by(text):
-                    held = plain if asked <= says(text, form) else titled
+                if asked <= self._says(f"{chunk.title} {text}", form) and self.answered_by(text):
+                    held = plain if asked <= self._says(text, form) else titled
                     held.append(Quote(chunk.document, chunk.start + a, chunk.start + b, text))
         return plain or titled
+
+    def _says(self, text: str, form: Form) -> frozenset[str]:
+        """What a text says; one of the thing's names is as good as that of the question."""
+        key = f" {key_of(text)} " if self.also else ""
+        return says(f"{text} {self.name}" if any(f" {other} " in key for other in self.also) else text, form)
 
     def answered_by(self, text: str) -> bool:
         """Whether a text that says all of the question's words has what is asked for."""
         return _ANSWERED[self.kind](self, text)
 
     def _names_somebody(self, text: str) -> bool:
-        return self._says_more(_ASIDE.sub(" ", _TIME.sub(" ", text)))
+        return self._says_more(_TIME.sub(" ", _ASIDE.sub(" ", text)))
 
     def _says_more(self, text: str) -> bool:
-        return bool(says(text) - says(self.words))
+        return bool(says(text) - says(" ".join((self.words, *self.also))))
 
     def _names_a_place(self, text: str) -> bool:
         return _PLACE.search(text) is not None
 
     def _tells_the_time(self, text: str) -> bool:
-        return _TIME.search(text.replace(self.name, " ")) is not None
+        return _TIME.search(re.sub(re.escape(self.name), " ", text, flags=re.IGNORECASE)) is not None
 
     def _says_what(self, text: str) -> bool:
         return self._goes_on(text, _IS)
@@ -100,8 +113,8 @@ class Direct:
         return self._goes_on(text, _LIES) and self._names_a_place(text)
 
     def _goes_on(self, text: str, how: re.Pattern[str]) -> bool:
-        at = text.casefold().find(self.name.casefold())
-        return at >= 0 and how.match(text, at + len(self.name)) is not None
+        names = (re.search(rf"\b{re.escape(name)}", text, re.IGNORECASE) for name in (self.name, *self.also))
+        return any(found is not None and how.match(text, found.end()) is not None for found in names)
 
 
 _ANSWERED: dict[str, Callable[[Direct, str], bool]] = {

@@ -29,7 +29,7 @@ from palmette.knowledge.store.read import NOW, When, find, quoted, triples
 from palmette.knowledge.store.store import Store
 from palmette.knowledge.values import Fact
 
-__all__ = ["CARE", "Evidence", "gather"]
+__all__ = ["CARE", "Evidence", "gather", "other_names"]
 
 CARE = 0.843  # how sure it must be that the graph supports an answer; chosen by bench/knowledge.py, part abstain
 FACTS, PASSAGES, HOPS = 40, 8, 2
@@ -110,12 +110,12 @@ def gather(
     pool = list(dict.fromkeys([*near, *read]))
     scored = sorted(range(len(pool)), key=lambda i: (-_score(pool[i], store, web, mass, words), i))
     best = quoted(store, [pool[i] for i in scored[:facts]], when=when)
-    also = {key: _names(store, [int(web.entities[i]) for i in meant], key) for key, meant in spans}
+    also = {key: other_names(store, [int(web.entities[i]) for i in meant], key) for key, meant in spans}
     held = support(store, web.lexicon, question, [hit.chunk for hit in hits], best, also)
     return Evidence(question, tuple(things), tuple(best), tuple(hits[:passages]), held, care)
 
 
-def _names(store: Store, things: Sequence[int], key: str) -> list[str]:
+def other_names(store: Store, things: Sequence[int], key: str) -> list[str]:
     """The other keys of things, those aside that only add to this one what tells namesakes apart."""
     ids = store.same.spread(things)
     inside = marks(len(ids))
