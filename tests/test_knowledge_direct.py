@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import graphs
 import pytest
 
@@ -117,6 +119,12 @@ def test_a_question_of_several_names_or_many_words_is_none_about_one_thing(graph
         "Is Turku old?", "Northwind",
     ):  # fmt: skip
         assert direct(question, lexicon) is None
+
+
+def test_a_very_long_question_takes_no_time_by_the_square_of_its_length(graph: Graph) -> None:
+    start = time.process_time()
+    assert direct("Who leads " + "old " * 10_000 + "Northwind?", graph.search.web.lexicon) is not None
+    assert time.process_time() - start < 5  # it took nearly a minute
 
 
 @pytest.mark.parametrize(

@@ -84,14 +84,15 @@ class Support:
 def beside(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:
     """The stems of what a question asks of the things that it names; nothing, if it only names them."""
     asked = _words(question, lexicon)
-    named = {i for name in _names(asked) for i in name}
-    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in named | _idle(asked)}
+    apart = _idle(asked).union(*_names(asked))
+    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in apart}
 
 
 def meant(question: str, lexicon: Lexicon[tuple[int, ...]]) -> set[str]:
     """The stems of a question's words that something has to say, its names included."""
     asked = _words(question, lexicon)
-    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in _idle(asked)}
+    apart = _idle(asked)
+    return {w.stem for i, w in enumerate(asked) if w.word not in STOP and i not in apart}
 
 
 def support(
