@@ -2,11 +2,11 @@
 
     python bench/landscape.py [--points N] [--model FOLDER] [--device cuda]
 
-One thread, CPU seconds (on a GPU, seconds by the clock), medians, all in one run. As many points are measured "at once"
-as pay, and their time is divided by their number. "limit" is the time of the model's matrix products alone, by the
-fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is installed (pip install
---no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture costs, and how far it
-is from the truth.
+One thread, CPU seconds (on a GPU, seconds by the clock), medians, all in one run, by turns, each in its own process. As
+many points are measured "at once" as pay, and their time is divided by their number. "limit" is the time of the model's
+matrix products alone, by the fastest that this machine has, torch's or oneDNN's. loss-landscapes is timed where it is
+installed (pip install --no-deps loss-landscapes==3.0.6). With a folder made by landscape_model.py: what a whole picture
+costs, and how far it is from the truth.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def limit(
     best: dict[Any, Any] = {}
     for a, b in pairs:
         if b.shape not in best:
-            took = together({name: lambda _, way=way: way(a, b) for name, way in ways.items()}, count)  # noqa: B023
+            works = {name: timed(lambda _, way=way: way(a, b)) for name, way in ways.items()}  # noqa: B023
+            took = together(works, count)
             best[b.shape] = ways[min(took, key=lambda name: took[name])]
 
     def products(_: int) -> None:
@@ -132,16 +134,21 @@ def now() -> float:
     return time.perf_counter()
 
 
-def together(works: dict[str, Callable[[int], Any]], count: int) -> dict[str, float]:
-    """Medians of CPU seconds, the works taking turns, so that a busy machine slows all of them alike."""
-    spent: dict[str, list[float]] = {name: [] for name in works}
-    for i in range(count + 1):
-        for name, work in works.items():
-            began = now()
-            work(i)
-            if i:
-                spent[name].append(now() - began)
-    return {name: statistics.median(times) for name, times in spent.items()}
+def timed(work: Callable[[int], Any], share: int = 1) -> Callable[[int], float]:
+    """The same work, saying how long it took, or a share of it."""
+
+    def took(i: int) -> float:
+        began = now()
+        work(i)
+        return (now() - began) / share
+
+    return took
+
+
+def together(works: dict[str, Callable[[int], float]], count: int) -> dict[str, float]:
+    """Medians of seconds, the works taking turns, so that a busy machine slows all of them alike."""
+    spent = [{name: work(i) for name, work in works.items()} for i in range(count + 1)][1:]
+    return {name: statistics.median(turn[name] for turn in spent) for name in works}
 
 
 def spots(i: int, count: int) -> list[tuple[float, float]]:
@@ -149,44 +156,80 @@ def spots(i: int, count: int) -> list[tuple[float, float]]:
     return [(0.02 + 0.001 * j, 0.01 * i + 0.001 * j) for j in range(count)]
 
 
+class Contestant:
+    """A work in a process of its own, so that nobody computes in memory that another has warmed or worn."""
+
+    def __init__(self, *what: str) -> None:
+        here = get_context("spawn")
+        self._pipe, far = here.Pipe()
+        self._process = here.Process(target=contest, args=(far, *what), daemon=True)
+        self._process.start()
+        self.said = self._pipe.recv()
+
+    def __call__(self, i: int) -> float:
+        self._pipe.send(i)
+        seconds: float = self._pipe.recv()
+        return seconds
+
+    def end(self) -> None:
+        """Give its memory back."""
+        self._process.kill()
+        self._process.join()
+
+
+def contest(pipe: Any, which: str, size: str, kind: str, device: str) -> None:
+    """Say what there is to say beforehand, then how long each turn took."""
+    quietly()
+    settings, sequences, length = (SIZES | LARGE)[size]
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval().to(device)
+    ids = np.random.default_rng(0).integers(0, settings["vocab_size"], (sequences, length))
+    there, dtype = torch.from_numpy(ids).to(device), getattr(torch, kind)
+    said: float = 0
+    if which == "limit":
+        work = timed(limit(model.config, sequences, length, dtype, device))
+    elif which == "peer":
+        norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
+        step, said = peer(model, there, norm)
+        work = timed(step)
+    else:
+        space = Space(model, dtype=dtype if which == "ours" else torch.float32)
+        d = [Random(0).make(space), Random(1).make(space)]
+        if which == "loop":
+            work = timed(naive(model, there, d, space))
+        else:
+            run = Local(space, TokenLoss(model, ids)).__enter__()
+            run.aim(d)
+            said = run.together
+            work = timed(lambda i: list(run(spots(i, run.together))), run.together)
+    pipe.send(said)
+    while True:
+        pipe.send(work(pipe.recv()))
+
+
 def points(count: int, device: str) -> None:
     """Print a row for each size and precision."""
     titles = f"{'size':<20} {'dtype':<9} {'at once':>7} {'point s':>8} {'limit s':>8} {'share':>6}"
     print(f"{titles} {'loop s':>8} {'':>6} {'peer s':>8}")
-    for name, (settings, sequences, length) in (SIZES if device == "cpu" else SIZES | LARGE).items():
-        torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=0, eos_token_id=0)).eval().to(device)
-        ids = np.random.default_rng(0).integers(0, settings["vocab_size"], (sequences, length))
-        for dtype in (torch.float32, torch.bfloat16):
-            said = str(dtype).removeprefix("torch.")
-            if dtype == torch.bfloat16 and slow(device):
-                print(f"{name:<20} {said:<9} this processor has no products in bfloat16")
+    for size in SIZES if device == "cpu" else SIZES | LARGE:
+        for kind in ("float32", "bfloat16"):
+            if kind == "bfloat16" and slow(device):
+                print(f"{size:<20} {kind:<9} this processor has no products in bfloat16")
                 continue
-            space, metric = Space(model, dtype=dtype), TokenLoss(model, ids)
-            d = [Random(0).make(space), Random(1).make(space)]
-            loop = naive(model, torch.from_numpy(ids).to(device), d, Space(model))
-            with Local(space, metric) as run:
-                run.aim(d)
-                works = {"ours": lambda i, run=run: list(run(spots(i, run.together))), "loop": loop}
-                works["limit"] = limit(model.config, sequences, length, dtype, device)
-                setup = 0.0
-                if (
-                    loss_landscapes is not None and dtype == torch.float32 and device == "cpu"
-                ):  # its own fails elsewhere
-                    norm = "filter" if settings["n_embd"] < 500 else "layer"  # its filter norm takes minutes there
-                    works["peer"], setup = peer(model, torch.from_numpy(ids).to(device), norm)
-                took = together(works, count)
-                took["ours"] /= run.together
-            row = (
-                f"{name:<20} {said:<9} {run.together:>7} {took['ours']:>8.4f} {took['limit']:>8.4f} "
-                f"{took['limit'] / took['ours']:>6.0%}"
-            )
-            row += f" {took['loop']:>8.4f} {took['loop'] / took['ours']:>5.1f}×"
+            names = ["ours", "limit", "loop"]
+            if loss_landscapes is not None and kind == "float32" and device == "cpu":  # its own fails elsewhere
+                names.append("peer")
+            works = {name: Contestant(name, size, kind, device) for name in names}
+            took = together(dict(works), count)
+            ours = took["ours"]
+            row = f"{size:<20} {kind:<9} {works['ours'].said:>7} {ours:>8.4f} {took['limit']:>8.4f} "
+            row += f"{took['limit'] / ours:>6.0%} {took['loop']:>8.4f} {took['loop'] / ours:>5.1f}×"
             if "peer" in took:
-                row += (
-                    f" {took['peer']:>8.4f} {took['peer'] / took['ours']:>5.1f}×, {setup:.1f} s before its first point"
-                )
+                row += f" {took['peer']:>8.4f} {took['peer'] / ours:>5.1f}×, "
+                row += f"{works['peer'].said:.1f} s before its first point"
             print(row, flush=True)
+            for one in works.values():
+                one.end()
 
 
 def picture(folder: Path, plane: str, most: int, fresh: int, dtype: str = "float32") -> None:
@@ -242,13 +285,21 @@ def _whole(subject: Subject, d: Sequence[Any], count: int, spent: float) -> None
     step, setup = peer(subject.metric.model, torch.from_numpy(ids), "filter")
     with Local(subject.space, subject.metric) as run:
         run.aim(d)
-        took = together({"peer": step, "ours": lambda i: list(run([(0.01 * i, 0.02 + 0.001 * i)]))}, 15)
-    each, ours = took["peer"], took["ours"] * count
+        ours = timed(lambda i: list(run([(0.01 * i, 0.02 + 0.001 * i)])))
+        took = together({"peer": timed(step), "ours": ours}, 15)
+    each, every = took["peer"], took["ours"] * count
     whole = setup + GRID * GRID * each
     print(
-        f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / ours:.0f} times our "
-        f"{count} points of {took['ours']:.4f} s, {whole / spent:.0f} times the {spent:.1f} s with all else"
+        f"  loss-landscapes: {each:.4f} s a point, {whole:.0f} CPU s for {GRID} × {GRID}: {whole / every:.0f} times "
+        f"our {count} points of {took['ours']:.4f} s, {whole / spent:.0f} times the {spent:.1f} s with all else"
     )
+
+
+def quietly() -> None:
+    """One thread, and no words but ours."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    transformers.utils.logging.set_verbosity_error()
 
 
 def main() -> None:
@@ -259,9 +310,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of the table of points; pictures are timed on the CPU")
     parser.add_argument("--fresh", type=int, default=60)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    transformers.utils.logging.set_verbosity_error()
+    quietly()
     if given.points:
         points(given.points, given.device)
     if given.model is not None:
